@@ -1,0 +1,1 @@
+"""The outermost layer: configuration, wiring, commands. It knows everyone; nobody knows it."""

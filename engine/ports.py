@@ -1,0 +1,425 @@
+"""The whole plug-in surface: five small protocols and the values they exchange.
+
+What a plug-in needs is in the argument; what it decides is in the return. There are no base classes and no
+lifecycle hooks. A registry is a plain dict from the name used in the configuration to a ``Plugin``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+from pydantic import BaseModel
+
+from engine.events import (
+    Alert,
+    Bar,
+    BarConfirmed,
+    BarRejected,
+    BarSlice,
+    BarSuspended,
+    BoolArray,
+    Event,
+    FloatArray,
+    IntArray,
+    Nanos,
+    Signal,
+    SpreadNoted,
+    TargetApproved,
+    TargetRefused,
+    TradingState,
+    TradingStateChanged,
+)
+
+T_co = TypeVar("T_co", covariant=True)
+#: What a stateful part gives to a snapshot: arrays and plain values by name.
+State = dict[str, Any]
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """A pair y/x traded as one: LONG is long y and short x; ``name`` is unique in a run."""
+
+    strategy: str
+    name: str
+    y: str
+    x: str
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Symbols, spreads and legs of a run, as index arrays.
+
+    The unknowns of the book are *sleeves*: one per spread with two legs (y, then x), then one per symbol
+    that the opening book holds outside any spread, with one leg. A leg belongs to one sleeve and one symbol;
+    legs that share a symbol net.
+
+    Parameters
+    ----------
+    symbols : tuple of str
+        The universe; every ``(n_symbols,)`` array is in this order.
+    spreads : tuple of Spread
+        Sleeve ``k < len(spreads)`` is spread ``k``.
+    leg_symbol, leg_sleeve : IntArray, shape (n_legs,)
+        Symbol and sleeve of every leg.
+    n_sleeves : int
+    """
+
+    symbols: tuple[str, ...]
+    spreads: tuple[Spread, ...]
+    leg_symbol: IntArray
+    leg_sleeve: IntArray
+    n_sleeves: int
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """What a strategy thinks of its spreads after a slice; arrays of shape (n_spreads,), views allowed.
+
+    Parameters
+    ----------
+    side : FloatArray
+        1 LONG, 0 FLAT, -1 SHORT.
+    z, beta, alpha, innovation, innovation_var : FloatArray
+        Of this slice; NaN where the spread has no observation. ``beta`` and ``alpha`` are those the
+        innovation was measured with (posterior of t-1 for a filter).
+    usd_ratio : FloatArray
+        b: USD of x against 1 USD of y; NaN when unknown (the spread cannot be held then).
+    expected_return_frac : FloatArray
+        Signed, for LONG, per USD of gross over the allocator's horizon.
+    frozen_usd_ratio : FloatArray
+        b frozen at entry while a position is wanted, else that of now.
+    """
+
+    side: FloatArray
+    z: FloatArray
+    beta: FloatArray
+    alpha: FloatArray
+    innovation: FloatArray
+    innovation_var: FloatArray
+    usd_ratio: FloatArray
+    expected_return_frac: FloatArray
+    frozen_usd_ratio: FloatArray
+
+
+class StrategyContext(msgspec.Struct, frozen=True):
+    """What a strategy is told when it is built.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the run; the ``strategy`` of its signals.
+    symbols : tuple of str
+        The universe, in the order of every slice.
+    horizon_min : float
+        Horizon of expected returns, in session minutes.
+    session_min : int
+        Minutes in a full session (390 for XNYS, 1440 around the clock).
+    history : object or None
+        Daily closes before the tape as ``(symbols, dates_days, closes[n_days, n_symbols])`` for admission.
+    """
+
+    name: str
+    symbols: tuple[str, ...]
+    horizon_min: float
+    session_min: int
+    history: DailyHistory | None = None
+
+
+class DailyHistory(msgspec.Struct, frozen=True):
+    """Daily closes before the tape; ``close_usd`` has shape (n_days, n_symbols), NaN where absent."""
+
+    symbols: tuple[str, ...]
+    days: IntArray
+    close_usd: FloatArray
+
+
+class AllocationProblem(msgspec.Struct, frozen=True):
+    """Everything an allocator may know, at the close of one slice.
+
+    Arrays ``(n_symbols,)`` are in universe order, ``(n_sleeves,)`` and ``(n_legs,)`` in that of ``layout``.
+
+    Parameters
+    ----------
+    ts_ns, state_version : int
+        Of the slice the problem was taken from.
+    layout : Layout
+    equity_usd : float
+    price_usd : FloatArray, shape (n_symbols,)
+        Last good closes; NaN where unknown.
+    side, expected_return_frac, usd_ratio, frozen_usd_ratio : FloatArray, shape (n_sleeves,)
+        From the strategies' outlooks; a single-name sleeve has side 0, return 0 and ratio NaN.
+    changed : tuple of int
+        Sleeves whose side changed on this slice.
+    held_leg_frac : FloatArray, shape (n_legs,)
+        Weights held now.
+    covariance_daily : FloatArray, shape (n_symbols, n_symbols)
+        Shrunk covariance of daily returns; rows of symbols that are warming up are zero.
+    factor_daily : FloatArray, shape (n_symbols, n_symbols)
+        L with L L' = covariance.
+    known : BoolArray, shape (n_symbols,)
+        Symbols that risk can measure; no target may hold another.
+    cost_frac : FloatArray, shape (n_symbols,)
+        One-way cost per USD traded.
+    volume_usd : FloatArray, shape (n_symbols,)
+        Expected traded value of the next bar.
+    participation_max_frac : float
+    var_budget_usd : float
+        What ``upper`` may reach: 0.90 of the limit.
+    var_factor : float
+        z * sqrt(horizon_days) * max(1, 1.0373 mc/analytic): VaR upper = var_factor * ||L'w|| * E.
+    funding_long_frac, funding_short_frac : float
+        Annual rates, actual/360: a long pays the first, a short receives the second.
+    is_reducing : bool
+        In state REDUCING no position may grow or flip.
+    """
+
+    ts_ns: Nanos
+    state_version: int
+    layout: Layout
+    equity_usd: float
+    price_usd: FloatArray
+    side: FloatArray
+    expected_return_frac: FloatArray
+    usd_ratio: FloatArray
+    frozen_usd_ratio: FloatArray
+    changed: tuple[int, ...]
+    held_leg_frac: FloatArray
+    covariance_daily: FloatArray
+    factor_daily: FloatArray
+    known: BoolArray
+    cost_frac: FloatArray
+    volume_usd: FloatArray
+    participation_max_frac: float
+    var_budget_usd: float
+    var_factor: float
+    funding_long_frac: float
+    funding_short_frac: float
+    is_reducing: bool
+
+
+class Targets(msgspec.Struct, frozen=True):
+    """An allocator's decision.
+
+    ``status`` is ``optimal`` or a typed reason, in which case ``leg_frac`` is empty and the book is held.
+    """
+
+    status: str
+    leg_frac: FloatArray
+    objective: float = float("nan")
+    binding: tuple[str, ...] = ()
+    solver: str = ""
+
+
+class Market(msgspec.Struct, frozen=True):
+    """What a risk model may know of the market besides the holdings.
+
+    Parameters
+    ----------
+    factor_daily : FloatArray, shape (n_symbols, n_symbols)
+        Lower factor L of the covariance of daily returns; zero rows where unknown.
+    known : BoolArray, shape (n_symbols,)
+        Symbols with a usable covariance.
+    reason : str
+        Empty, or why no covariance can be trusted (``COV_NOT_PSD``): everything held is then UNKNOWN.
+    """
+
+    factor_daily: FloatArray
+    known: BoolArray
+    reason: str = ""
+
+
+class RiskReport(msgspec.Struct, frozen=True, gc=False):
+    """Loss figures of one book, USD, positive; all NaN and a ``reason`` when UNKNOWN."""
+
+    var_usd: float
+    var_analytic_usd: float
+    var_mc_usd: float
+    var_upper_usd: float
+    es_usd: float
+    reason: str = ""
+
+
+class Effect(msgspec.Struct, frozen=True, gc=False):
+    """An event with the id that makes its delivery effectively once: ``(seq, index)``."""
+
+    seq: int
+    index: int
+    event: Event
+
+
+class Feed(Protocol):
+    """A source of bars. Columnar feeds yield slices and the verdicts on what did not enter them."""
+
+    def bars(self) -> AsyncIterator[Bar | BarSlice | BarRejected | BarSuspended | BarConfirmed]:
+        """Yield in arrival order until the source ends."""
+        ...
+
+
+class Strategy(Protocol):
+    """A function from slices to signals, with state of its own."""
+
+    name: str
+    spreads: tuple[Spread, ...]
+
+    def on_slice(self, slice_: BarSlice) -> Sequence[Signal | SpreadNoted]:
+        """Take one minute; return transitions (and notes), usually nothing. The slice is not modified."""
+        ...
+
+    def outlook(self) -> Outlook:
+        """Return the view after the last slice; cheap, called only when somebody asks."""
+        ...
+
+    def state(self) -> State:
+        """Return everything that the next slice depends on."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Continue from what ``state`` returned, bit for bit."""
+        ...
+
+
+class Allocator(Protocol):
+    """A function from a problem to targets; it may keep compiled problems, but no memory of answers."""
+
+    def due(self, minute: int, n_changed: int) -> bool:
+        """Whether to rebalance after this minute of the session, on which ``n_changed`` spreads changed."""
+        ...
+
+    def allocate(self, problem: AllocationProblem) -> Targets:
+        """Decide. Never raises for a hard problem: it answers with a typed status instead."""
+        ...
+
+
+class RiskModel(Protocol):
+    """A pure measure of loss."""
+
+    def measure(self, holdings_usd: FloatArray, market: Market) -> RiskReport:
+        """Measure the book ``(n_symbols,)``; UNKNOWN is a report with a reason, never an exception."""
+        ...
+
+
+class Sink(Protocol):
+    """Somewhere effects go. Delivery may repeat; de-duplicate by ``(seq, index)``."""
+
+    async def deliver(self, effects: Sequence[Effect]) -> None:
+        """Take a batch, in order."""
+        ...
+
+    async def aclose(self) -> None:
+        """Flush and release."""
+        ...
+
+
+class Plugin(msgspec.Struct, Generic[T_co], frozen=True):
+    """One line of a registry: the options a kind accepts, and how it is built from them."""
+
+    options: type[BaseModel]
+    build: Callable[[Any, Any], T_co]
+
+
+class RiskDesk(Protocol):
+    """What the bus asks of ``risk/actor.py``: the covariance it keeps, and the measure of a book."""
+
+    market: Market
+    covariance_daily: FloatArray
+
+    def observe(self, slice_: BarSlice) -> None:
+        """Accumulate a minute; refresh factor and ``market`` when due (every N minutes, session opens)."""
+        ...
+
+    def refresh(self) -> None:
+        """Bring covariance and factor up to the last slice: before each solve."""
+        ...
+
+    def measure(self, holdings_usd: FloatArray) -> RiskReport:
+        """Measure a book under the current market."""
+        ...
+
+    def state(self) -> State:
+        """Return everything that the next slice depends on."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Continue from what ``state`` returned, bit for bit."""
+        ...
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What the gate makes of a change of book.
+
+    ``scale`` is the λ granted to each leg, shape (n_legs,): all equal when the whole basket passes, 0 for
+    the legs of sleeves that may not trade; ``reason`` is empty unless every leg is refused.
+    """
+
+    scale: FloatArray
+    var_upper_usd: float
+    reason: str = ""
+
+
+class Gate(Protocol):
+    """What the bus asks of ``risk/gate.py``: prospective VaR before any order, and again at the fill."""
+
+    def judge(
+        self,
+        ts_ns: Nanos,
+        layout: Layout,
+        held_quantity: FloatArray,
+        target_quantity: FloatArray,
+        price_usd: FloatArray,
+        equity_usd: float,
+        market: Market,
+        trading_state: TradingState,
+        is_flatten: bool,
+    ) -> TargetApproved | TargetRefused:
+        """Approve, scale down, or refuse a target; quantities are shares by leg, prices by symbol."""
+        ...
+
+    def recheck(
+        self,
+        layout: Layout,
+        held_quantity: FloatArray,
+        target_quantity: FloatArray,
+        price_usd: FloatArray,
+        market: Market,
+        trading_state: TradingState,
+        is_flatten: bool,
+    ) -> Verdict:
+        """Test an approved target once more, at the prices of the fill."""
+        ...
+
+    def set_budget(self, var_budget_usd: float) -> None:
+        """Follow a change of the limit."""
+        ...
+
+
+class Latch(Protocol):
+    """What the bus asks of ``risk/limits.py``: the state machine ACTIVE / REDUCING / HALTED."""
+
+    trading_state: TradingState
+    halt_id: str
+    var_limit_usd: float
+
+    def on_measured(
+        self, ts_ns: Nanos, report: RiskReport, held_suspect: bool
+    ) -> Sequence[TradingStateChanged | Alert]:
+        """Judge a fresh measure of the held book."""
+        ...
+
+    def halt(self, ts_ns: Nanos, reason: str) -> Sequence[TradingStateChanged | Alert]:
+        """Halt now, whatever the measure says (operator, dead part, unwritable journal)."""
+        ...
+
+    def resume(self, ts_ns: Nanos, halt_id: str) -> str | TradingStateChanged:
+        """Lift the named halt to REDUCING, or say why not; the caller has authenticated the command."""
+        ...
+
+    def set_limit(self, ts_ns: Nanos, var_limit_usd: float) -> Sequence[TradingStateChanged | Alert]:
+        """Change the limit and judge the last measure against it at once."""
+        ...
+
+    def state(self) -> State:
+        """Return everything that the next step depends on."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Continue from what ``state`` returned, bit for bit."""
+        ...

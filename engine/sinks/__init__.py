@@ -1,0 +1,1 @@
+"""Where effects go: one file a destination."""

@@ -1,0 +1,3 @@
+"""Where bars come from: one file a source."""
+
+PART_OF = "astra-quant"

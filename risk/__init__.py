@@ -1,0 +1,3 @@
+"""What measures the book, and what may stop it."""
+
+PART_OF = "astra-quant"

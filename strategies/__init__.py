@@ -1,0 +1,3 @@
+"""What turns slices into signals, and signals into targets."""
+
+PART_OF = "astra-quant"
