@@ -145,6 +145,8 @@ class TargetsProposed(_Message, frozen=True):
         Constraints that bind at the optimum.
     solver : str
         Which solver of the fallback chain answered.
+    by_sleeve : bool
+        Every sleeve is a basket of its own; otherwise the whole rebalance fills at one fraction.
     """
 
     ts_ns: Nanos
@@ -153,6 +155,7 @@ class TargetsProposed(_Message, frozen=True):
     leg_frac: tuple[float, ...]
     binding: tuple[str, ...] = ()
     solver: str = ""
+    by_sleeve: bool = False
 
 
 # ----------------------------------------------------------------------------------- events about bars
@@ -200,7 +203,7 @@ class Signal(_Message, frozen=True):
 
 
 class SpreadNoted(_Message, frozen=True):
-    """A strategy has something to say about a spread (``calibrated``, ``weakly_identified``, ``not_admitted``)."""
+    """A strategy has something to say about a spread (``calibrated``, ``not_admitted``, ...)."""
 
     ts_ns: Nanos
     strategy: str

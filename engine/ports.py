@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
+import numpy as np
 from pydantic import BaseModel
 
 from engine.events import (
@@ -69,6 +70,11 @@ class Layout(msgspec.Struct, frozen=True):
     leg_symbol: IntArray
     leg_sleeve: IntArray
     n_sleeves: int
+
+    def net(self, leg_values: FloatArray) -> FloatArray:
+        """Sum legs by symbol: shape (n_legs,) to (n_symbols,)."""
+        total = np.bincount(self.leg_symbol, weights=leg_values, minlength=len(self.symbols))
+        return total.astype(np.float64, copy=False)
 
 
 class Outlook(msgspec.Struct, frozen=True):
@@ -165,7 +171,7 @@ class AllocationProblem(msgspec.Struct, frozen=True):
     var_budget_usd : float
         What ``upper`` may reach: 0.90 of the limit.
     var_factor : float
-        z * sqrt(horizon_days) * max(1, 1.0373 mc/analytic): VaR upper = var_factor * ||L'w|| * E.
+        z * sqrt(horizon_days) * max(1, mc/analytic) * 1.0373: VaR upper = var_factor * ||L'w|| * E.
     funding_long_frac, funding_short_frac : float
         Annual rates, actual/360: a long pays the first, a short receives the second.
     is_reducing : bool
@@ -196,6 +202,13 @@ class AllocationProblem(msgspec.Struct, frozen=True):
     is_reducing: bool
 
 
+class AllocatorContext(msgspec.Struct, frozen=True):
+    """What an allocator is told when it is built; ``session_min`` as in ``StrategyContext``."""
+
+    layout: Layout
+    session_min: int
+
+
 class Targets(msgspec.Struct, frozen=True):
     """An allocator's decision.
 
@@ -207,6 +220,7 @@ class Targets(msgspec.Struct, frozen=True):
     objective: float = float("nan")
     binding: tuple[str, ...] = ()
     solver: str = ""
+    by_sleeve: bool = False
 
 
 class Market(msgspec.Struct, frozen=True):
@@ -384,6 +398,10 @@ class Gate(Protocol):
         is_flatten: bool,
     ) -> Verdict:
         """Test an approved target once more, at the prices of the fill."""
+        ...
+
+    def reissue(self, fields: Sequence[Any]) -> TargetApproved:
+        """Make again the approval that a snapshot of this engine recorded, from its fields in order."""
         ...
 
     def set_budget(self, var_budget_usd: float) -> None:

@@ -1,0 +1,365 @@
+"""The configuration: every table, key, default and bound, and how a file becomes a checked ``Config``.
+
+Tables that name a ``kind`` (``[feed]``, ``[[strategy]]``, ``[allocator]``) hold the options of that plug-in flat
+beside it. Values are strict: ``"150000"`` is no number and ``true`` is no 1. Keys of secrets do not exist:
+secrets come from the environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, PrivateAttr, ValidationError
+
+from engine.app import config_errors, toml_text
+from engine.app.config_errors import Fault, Source
+from engine.app.config_tables import (
+    DAEMON,
+    PLAIN,
+    AlertsTable,
+    AllocatorTable,
+    BookTable,
+    ConsoleTable,
+    CostsTable,
+    FeedTable,
+    FundingTable,
+    MqttTable,
+    OperatorTable,
+    OutputTable,
+    RedisTable,
+    RiskTable,
+    StrategyTable,
+    Table,
+    UniverseTable,
+)
+from engine.app.plugins import registry
+from engine.app.toml_text import Path_
+from engine.errors import ConfigError
+
+#: Keys that hold paths: a relative one starts from the folder of the configuration file.
+PATH_KEYS = ("path", "dir", "history")
+_MASK = "***"
+
+
+class Config(Table):
+    """A whole, checked configuration."""
+
+    feed: FeedTable
+    universe: UniverseTable
+    book: BookTable
+    costs: CostsTable
+    funding: FundingTable
+    strategy: tuple[StrategyTable, ...]
+    allocator: AllocatorTable
+    risk: RiskTable
+    output: OutputTable
+    operator: OperatorTable
+    redis: RedisTable | None = None
+    mqtt: MqttTable | None = None
+    alerts: AlertsTable | None = None
+    console: ConsoleTable | None = None
+    _source: Source = PrivateAttr()
+
+    @property
+    def source(self) -> Source:
+        """The text it was read from: gives any later fault its line."""
+        return self._source
+
+    @property
+    def symbol_paths(self) -> dict[str, Path_]:
+        """Path of the first value that names each symbol, in order of appearance."""
+        found: dict[str, Path_] = {
+            symbol: ("universe", "symbols", i) for i, symbol in enumerate(self.universe.symbols)
+        }
+        for k, strategy in enumerate(self.strategy):
+            for path, symbol in _symbols_in(strategy.options):
+                found.setdefault(symbol, ("strategy", k, *path))
+        for symbol in self.book.positions:
+            found.setdefault(symbol, ("book", "positions", symbol))
+        return found
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The universe, in the order of every slice."""
+        return tuple(self.symbol_paths)
+
+
+#: Tables with a ``kind``: group of plug-ins, own keys, default kind.
+KINDED: dict[str, tuple[str, tuple[str, ...], str | None]] = {
+    "feed": ("feeds", ("kind",), "files"),
+    "strategy": ("strategies", ("kind", "name"), None),
+    "allocator": ("allocators", ("kind",), "mean_variance"),
+}
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read and check a configuration file.
+
+    Parameters
+    ----------
+    path : Path
+    overrides : sequence of str
+        ``section.key=value``, as after ``--set``.
+
+    Raises
+    ------
+    ConfigError
+        C007 if it is not TOML, C008 if it does not exist, C010 for a bad override.
+    Errors
+        Everything else that is wrong, at once, in the order of the file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError):
+        raise config_errors.no_config(path) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError("C007", f"{path} is not UTF-8 text", str(path), str(error)) from None
+    return parse(text, path.parent.resolve(), _shown(path), overrides)
+
+
+def parse(text: str, folder: Path, name: str = "astra.toml", overrides: Sequence[str] = ()) -> Config:
+    """Check a configuration given as text; relative paths start from ``folder``. Raises as ``load``."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise config_errors.toml_syntax(name, text, str(error)) from None
+    given = {_override(document, one): f"--set {one}" for one in overrides}
+    source = Source.read(name, text, given)
+    _anchor(document, folder)
+    faults: list[Fault] = []
+    tables = dict(_tables(document, faults))
+    config_errors.raise_all(source, faults)
+    config = Config.model_construct(**tables)
+    config._source = source  # noqa: SLF001 - set once, by the only maker
+    config_errors.raise_all(source, _contradictions(config))
+    return config
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _override(document: dict[str, Any], text: str) -> Path_:
+    """Apply one ``key=value`` to the document; return the path it changed."""
+    key, equals, value = text.partition("=")
+    try:
+        path = toml_text.parse_key(key.strip())
+    except (tomllib.TOMLDecodeError, ValueError):
+        path = ()
+    if not equals or len(path) < 2:
+        raise ConfigError(
+            "C010", f'cannot read --set "{text}"', f"--set {text}", "Write it as --set risk.var_limit_usd=100000"
+        )
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()  # a bare word is a text: --set allocator.kind=none
+    node: Any = document
+    real: Path_ = ()
+    for part in path[:-1]:
+        step: str | int = part
+        if isinstance(node, list):
+            step = _index(node, str(part), text)
+            node = node[step]
+        else:
+            node = node.setdefault(part, {})
+        real += (step,)
+        if not isinstance(node, dict | list):
+            raise ConfigError("C010", f"{config_errors.dotted(real)} is a value, not a table", f"--set {text}")
+    last: str | int = _index(node, str(path[-1]), text) if isinstance(node, list) else path[-1]
+    node[last] = parsed
+    return (*real, last)
+
+
+def _index(items: list[Any], part: str, text: str) -> int:
+    if not part.isdecimal() or int(part) >= len(items):
+        raise ConfigError(
+            "C010",
+            f'--set names element "{part}" of a list with {len(items)} elements',
+            f"--set {text}",
+            "Elements are counted from 0: --set strategy.0.entry_z=2.5",
+        )
+    return int(part)
+
+
+def _anchor(document: dict[str, Any], folder: Path) -> None:
+    """Make paths absolute, so that a plug-in never asks where the configuration stood."""
+    for name in ("feed", "output", "risk"):
+        table = document.get(name)
+        for key in PATH_KEYS if isinstance(table, dict) else ():
+            if isinstance(table.get(key), str):
+                table[key] = str(folder / Path(table[key]).expanduser())
+    if "output" not in document:
+        document["output"] = {}
+    if isinstance(document["output"], dict):
+        document["output"].setdefault("dir", str(folder / "runs"))
+
+
+def _tables(document: dict[str, Any], faults: list[Fault]) -> Iterator[tuple[str, Any]]:
+    """Check table by table, so that one fault hides no other."""
+    known = [*Config.model_fields]
+    faults += [
+        config_errors.unknown_key((name,), known, {}) for name in document if name not in Config.model_fields
+    ]
+    for name, model in {**PLAIN, **DAEMON}.items():
+        if name in document or name in PLAIN:
+            yield name, _checked(model, document.get(name, {}), (name,), faults)
+        else:
+            yield name, None
+    yield "feed", _kinded("feed", document.get("feed", {}), ("feed",), faults)
+    yield "allocator", _kinded("allocator", document.get("allocator", {}), ("allocator",), faults)
+    yield "strategy", _strategies(document.get("strategy"), faults)
+
+
+def _checked(model: type[BaseModel], table: Any, path: Path_, faults: list[Fault]) -> Any:
+    if not isinstance(table, Mapping):
+        faults.append(Fault("C003", path, f"{config_errors.dotted(path)} must be a table", "", f"Write [{path[0]}]"))
+        return None
+    try:
+        # JSON input lets strict mode take lists for tuples and texts for paths, and nothing else.
+        return model.model_validate_json(json.dumps(table, default=str), strict=True)
+    except ValidationError as error:
+        faults += config_errors.faults_of(error.errors(), model, path, _owners())
+        return None
+
+
+def _owners() -> dict[str, str]:
+    """Table in which each plain key belongs."""
+    return {key: f"[{name}]" for name, model in PLAIN.items() for key in model.model_fields}
+
+
+def _kinded(name: str, table: Any, path: Path_, faults: list[Fault]) -> Any:
+    group, own, default = KINDED[name]
+    if not isinstance(table, Mapping):
+        faults.append(Fault("C003", path, f"{config_errors.dotted(path)} must be a table"))
+        return None
+    kind = table.get("kind", default)
+    kinds = registry(group)
+    known = [*kinds, "none"] if name == "allocator" else [*kinds]
+    if kind is None:
+        faults.append(
+            Fault("C006", (*path, "kind"), f'missing key "kind" in [[{name}]]', "", f"Known kinds: {', '.join(known)}")
+        )
+        return None
+    if kind not in known:
+        faults.append(config_errors.unknown_kind((*path, "kind"), str(kind), known))
+        return None
+    options = {key: value for key, value in table.items() if key not in own}
+    values: dict[str, Any] = {"kind": kind}
+    if kind == "none":
+        values["options"] = None
+        faults += [config_errors.unknown_key((*path, key), own, {}) for key in options]
+    else:
+        values["options"] = _checked(kinds[kind].options, options, path, faults)
+    return values if name == "strategy" else _TABLE_OF[name].model_construct(**values)
+
+
+_TABLE_OF: dict[str, type[Table]] = {"feed": FeedTable, "allocator": AllocatorTable}
+
+
+def _strategies(tables: Any, faults: list[Fault]) -> tuple[StrategyTable, ...]:
+    if not isinstance(tables, list) or not tables:
+        why = 'Add at least one:\n    [[strategy]]\n    kind = "kalman_pairs"\n    pairs = ["JPM/C"]'
+        faults.append(Fault("C006", ("strategy",), "there is no [[strategy]] table: nothing would trade", "", why))
+        return ()
+    found: list[StrategyTable] = []
+    used: dict[str, int] = {}
+    for k, table in enumerate(tables):
+        values = _kinded("strategy", table, ("strategy", k), faults)
+        if values is None:
+            continue
+        name = table.get("name", _free_name(values["kind"], used))
+        path: Path_ = ("strategy", k, "name")
+        if not isinstance(name, str) or not name.strip():
+            faults.append(Fault("C003", path, f"strategy.{k}.name must be a text in quotes, was {name!r}"))
+            continue
+        if name in used:
+            what = f'strategy.{k}.name must be unique, was "{name}" like that of strategy.{used[name]}'
+            faults.append(Fault("C011", path, what))
+        used[name] = k
+        found.append(StrategyTable.model_construct(name=name, **values))
+    return tuple(found)
+
+
+def _free_name(kind: str, used: Mapping[str, int]) -> str:
+    name, count = kind, 1
+    while name in used:
+        count += 1
+        name = f"{kind}-{count}"
+    return name
+
+
+def _symbols_in(options: BaseModel) -> Iterator[tuple[Path_, str]]:
+    """Yield the symbols of ``pairs`` ("Y/X") and ``symbols``: the convention for a strategy's options."""
+    for i, pair in enumerate(getattr(options, "pairs", ())):
+        for symbol in str(pair).split("/"):
+            yield ("pairs", i), symbol.strip()
+    for i, symbol in enumerate(getattr(options, "symbols", ())):
+        yield ("symbols", i), str(symbol)
+
+
+def _contradictions(config: Config) -> Iterator[Fault]:
+    """Check what no single table can know."""
+    listed = config.universe.symbols
+    for symbol, path in config.symbol_paths.items():
+        if listed and symbol not in listed:
+            near = config_errors.nearest(symbol, listed)
+            note = f'did you mean "{near}"?' if near else ""
+            yield Fault("C011", path, f'symbol "{symbol}" is not in universe.symbols', note)
+    if len(set(listed)) < len(listed):
+        repeated = sorted({symbol for symbol in listed if listed.count(symbol) > 1})
+        yield Fault("C011", ("universe", "symbols"), f"universe.symbols names {', '.join(repeated)} twice")
+
+
+def document_of(config: Config) -> dict[str, Any]:
+    """Return every table with every value, defaults included, as plain values; secrets masked."""
+    document: dict[str, Any] = {}
+    for name in Config.model_fields:
+        table = getattr(config, name)
+        if isinstance(table, tuple):
+            document[name] = [_flat(one) for one in table]
+        elif table is not None:
+            document[name] = _flat(table)
+    if config.redis is not None:
+        document["redis"]["url"] = _masked(config.redis.url)
+    return document
+
+
+def _flat(table: Table) -> dict[str, Any]:
+    values = table.model_dump(mode="json", exclude={"options"})
+    options = getattr(table, "options", None)
+    return values | (options.model_dump(mode="json") if options is not None else {})
+
+
+def _masked(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if "@" not in rest:
+        return url
+    credentials, _, host = rest.rpartition("@")
+    user = credentials.partition(":")[0] if ":" in credentials else ""
+    return f"{scheme}{separator}{user}:{_MASK}@{host}"
+
+
+def resolved_toml(config: Config) -> str:
+    """Write the resolved configuration: replaying it repeats the run bit for bit; secrets are masked."""
+    return toml_text.write(document_of(config))
+
+
+def config_hash(config: Config) -> str:
+    """SHA-256 of what decides the result: not of where files lie (data have a fingerprint) or of ``[output]``."""
+    document = document_of(config)
+    for name in ("output", *DAEMON):
+        document.pop(name, None)
+    for name in ("feed", "risk"):
+        for key in PATH_KEYS:
+            if document[name].get(key):
+                document[name][key] = Path(document[name][key]).name
+    return hashlib.sha256(toml_text.write(document).encode()).hexdigest()

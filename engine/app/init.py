@@ -1,0 +1,82 @@
+"""``astra init``: a folder that replays at once, without server, account or network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.errors import ConfigError
+
+CONFIG_NAME = "astra.toml"
+SAMPLE_NAME = "data/sample.csv.gz"
+SAMPLE_SESSIONS = 5
+
+TEMPLATE = '''\
+# Astra replays and streams 1-minute bars on paper. Every key left out has a default:
+#   astra config show --origin     shows them all, and who set each
+#   astra check                    checks this file and the data
+
+[feed]
+path = "data/sample.csv.gz"     # SYNTHETIC bars; CSV or Parquet, one row per symbol and minute:
+                                # ts (END of the minute, with time zone), symbol, open, high, low, close, volume
+# tz = "America/New_York"       # only for data whose times name no zone
+
+[universe]
+calendar = "XNYS"               # exchange calendar; "24/7" around the clock
+
+[book]
+equity_usd = 1_000_000
+
+[[strategy]]                    # one table per strategy; "LONG JPM/C" is long JPM, short C
+kind = "kalman_pairs"
+pairs = ["JPM/C", "GS/MS"]
+entry_z = 2.0
+exit_z = 0.5
+
+[allocator]                     # from signals to holdings; kind = "none" measures signals only
+kind = "mean_variance"
+every_min = 30
+
+[risk]
+var_limit_usd = 150_000         # a positive loss: trading halts when VaR reaches it
+confidence = 0.99
+horizon_days = 10
+seed = 7
+
+[output]
+trace = false                   # true also writes every slice of every spread
+'''
+
+
+def scaffold(folder: Path) -> Iterator[str]:
+    """Create a folder with a configuration and synthetic bars.
+
+    Parameters
+    ----------
+    folder : Path
+        Created if need be; nothing in it is overwritten.
+
+    Yields
+    ------
+    str
+        A line about each file, when it has been written.
+
+    Raises
+    ------
+    ConfigError
+        C012 if one of the files exists.
+    """
+    config, sample = folder / CONFIG_NAME, folder / SAMPLE_NAME
+    for path in (config, sample):
+        if path.exists():
+            raise ConfigError(
+                "C012", f"{path} exists and is kept", str(path), "Choose another folder:  astra init OTHER"
+            )
+    from feeds.simulated import SimulatedOptions, write
+
+    sample.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(TEMPLATE, encoding="utf-8")
+    yield f"created {config}   limit $150,000, pairs JPM/C and GS/MS"
+    options = SimulatedOptions()
+    write(options, sample)
+    yield f"created {sample}   SYNTHETIC 1-minute bars"

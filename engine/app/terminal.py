@@ -1,0 +1,336 @@
+"""What a replay says on the terminal: header, event lines, progress, closing block.
+
+On a terminal a bar shows progress; elsewhere every event is one plain line. Long replays stay readable and
+fast: ordinary lines (signals, rebalances, refusals, warnings) are shown up to ``LINES_A_SESSION`` a session and
+``LINES_A_RUN`` a run, the rest is counted; changes of the trading state and critical alerts are always shown.
+Nothing is lost by this: the run folder holds every event.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+from zoneinfo import ZoneInfo
+
+from engine.app.render import percent, rate, usd
+from engine.events import (
+    Alert,
+    AllocationDone,
+    CommandJudged,
+    LimitChanged,
+    RiskMeasured,
+    Side,
+    Signal,
+    TargetRefused,
+    TradingState,
+    TradingStateChanged,
+)
+from engine.ports import Effect
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from engine.app.config import Config
+
+LINES_A_SESSION = 12
+LINES_A_RUN = 300
+_STATE_MARK = {TradingState.HALTED: "HALT", TradingState.REDUCING: "REDUCE", TradingState.ACTIVE: "ACTIVE"}
+_SHORT_ZONE = {"America/New_York": "ET", "Europe/London": "UK", "UTC": "UTC"}
+
+
+class Silent:
+    """Says nothing: for ``--json`` and ``--quiet``."""
+
+    def on_start(self, config: Config, run_name: str, n_symbols: int, n_sessions: int, n_bars: int) -> None:
+        """Ignore the start."""
+
+    def on_effects(self, effects: Sequence[Effect]) -> None:
+        """Ignore effects."""
+
+    def on_progress(
+        self, bars_done: int, bars_total: int | None, ts_ns: int, bars_per_s: float, var_usd: float
+    ) -> None:
+        """Ignore progress."""
+
+    def on_done(self, summary: Mapping[str, Any], folder: Path) -> None:
+        """Ignore the end."""
+
+
+class Terminal:
+    """Prints a replay as it goes; the listener of ``engine.app.replay``.
+
+    Parameters
+    ----------
+    version : str
+    stream : TextIO
+        Where to print; a progress bar appears when it is a terminal.
+    """
+
+    def __init__(self, version: str, stream: TextIO | None = None) -> None:
+        self._version = version
+        self._stream = stream or sys.stdout
+        self._zone: tzinfo = ZoneInfo("UTC")
+        self._zone_name = "UTC"
+        self._limit_usd = math.nan
+        self._var_usd = math.nan
+        self._calendar = ""
+        self._day = ""
+        self._lines_session = 0
+        self._lines_run = 0
+        self._hidden: Counter[str] = Counter()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._printers: dict[type, Callable[[Any], None]] = {
+            Signal: self._signal,
+            AllocationDone: self._rebalance,
+            TargetRefused: self._refused,
+            RiskMeasured: self._measured,
+            TradingStateChanged: self._state,
+            LimitChanged: self._limit,
+            CommandJudged: self._command,
+            Alert: self._alert,
+        }
+
+    def on_start(self, config: Config, run_name: str, n_symbols: int, n_sessions: int, n_bars: int) -> None:
+        """Print the header: what runs, on which data, under which limit."""
+        risk = config.risk
+        self._limit_usd = risk.var_limit_usd
+        self._calendar = config.universe.calendar
+        self._zone, self._zone_name = exchange_zone(self._calendar)
+        options = config.allocator.options
+        words = [
+            f"limit  VaR({risk.confidence * 100:g}%, {risk.horizon_days}d) {usd(risk.var_limit_usd)}",
+            _option(options, "gross_max_frac", "leverage {:.2f}x"),
+            _option(options, "risk_aversion", "gamma {:g}"),
+            _option(options, "trade_aversion", "tau {:g}"),
+            "" if options is not None else "signals only",
+        ]
+        data = shown(getattr(config.feed.options, "path", config.feed.kind))
+        bars = f"{n_bars:,} bars" if n_bars else "bars as they come"
+        self._write(f"astra {self._version}  replay  run {run_name}   PAPER  seed {risk.seed}")
+        self._write(f"data   {data}  {n_symbols} symbols  {_count(n_sessions, 'session')} {self._calendar}  {bars}")
+        self._write("   ".join(word for word in words if word))
+        self._write("")
+        if self._stream.isatty():
+            self._start_bar(n_bars)
+
+    def on_effects(self, effects: Sequence[Effect]) -> None:
+        """Print what a person wants to see of a batch."""
+        printers = self._printers
+        for effect in effects:
+            printer = printers.get(type(effect.event))
+            if printer is not None:
+                printer(effect.event)
+
+    def on_progress(
+        self, bars_done: int, bars_total: int | None, ts_ns: int, bars_per_s: float, var_usd: float
+    ) -> None:
+        """Move the bar; the caller decides how often (about ten times a second is enough)."""
+        self._var_usd = var_usd
+        if self._progress is None or self._task is None:
+            return
+        left = (bars_total - bars_done) / bars_per_s if bars_total and bars_per_s > 0 else math.nan
+        eta = "" if math.isnan(left) else f"ETA {int(left // 60)}:{int(left % 60):02d}"
+        total = f"/{bars_total:,}" if bars_total else ""
+        used = percent(var_usd / self._limit_usd, 0) if self._limit_usd > 0 else "unknown"
+        text = f"{bars_done:,}{total} bars  {rate(bars_per_s)} bars/s  VaR {used}  {eta}"
+        day = _day(self._local(ts_ns))
+        self._progress.update(self._task, completed=bars_done, total=bars_total, text=text, day=day)
+        self._progress.refresh()
+
+    def on_done(self, summary: Mapping[str, Any], folder: Path) -> None:
+        """Take the bar away and print the closing block."""
+        self._close_session()
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+        self._write("")
+        self._write(closing(summary, folder, self._limit_usd, self._calendar))
+
+    # ------------------------------------------------------------------------------------ event lines
+
+    def _signal(self, event: Signal) -> None:
+        side = "flat" if event.side is Side.FLAT else f"{event.side.value.lower()} spread"
+        self._line(event.ts_ns, "SIGNAL", f"{event.spread:<9} z {event.z:+.2f}  beta {event.beta:.3f}  {side}")
+
+    def _rebalance(self, event: AllocationDone) -> None:
+        if event.status == "optimal":
+            binding = f" (binding: {', '.join(event.binding)})" if event.binding else ""
+            text = (
+                f"gross {event.gross_frac:.2f}x  net {percent(event.net_frac, 1)}  "
+                f"turnover {percent(event.turnover_frac, 1)}  optimal{binding}"
+            )
+        else:
+            text = f"{event.status}: the book is held"
+        self._line(event.ts_ns, "REBAL", text)
+
+    def _refused(self, event: TargetRefused) -> None:
+        self._line(event.ts_ns, "REFUSED", event.reason)
+
+    def _measured(self, event: RiskMeasured) -> None:
+        self._var_usd = event.var_usd
+
+    def _state(self, event: TradingStateChanged) -> None:
+        share = f"{percent(self._var_usd / self._limit_usd, 0)} of limit"
+        known = f"VaR {usd(self._var_usd)}   {share}" if self._var_usd == self._var_usd else "VaR unknown"  # noqa: PLR0124
+        mark = _STATE_MARK[event.state]
+        self._line(event.ts_ns, "RISK", f"{known:<44}{mark}", is_always=True)
+        if event.state is TradingState.HALTED:
+            name = f" --halt-id {event.halt_id}" if event.halt_id else ""
+            self._write(f"            {event.reason}: trading stopped, positions kept; lift with: astra resume{name}")
+        elif event.reason:
+            self._write(f"            {event.reason}")
+
+    def _limit(self, event: LimitChanged) -> None:
+        if event.name == "var_limit_usd":
+            self._limit_usd = event.value
+        text = f"{event.name} {event.previous:,.0f} -> {event.value:,.0f} by {event.principal}"
+        self._line(event.ts_ns, "LIMIT", text, is_always=True)
+
+    def _command(self, event: CommandJudged) -> None:
+        reason = f" ({event.reason})" if event.reason else ""
+        text = f"{event.kind} by {event.principal}: {event.verdict}{reason}"
+        self._line(event.ts_ns, "COMMAND", text, is_always=True)
+
+    def _alert(self, event: Alert) -> None:
+        # A change of state has its own line, with the figures.
+        if event.severity == "info" or event.kind in _STATE_ALERTS:
+            return
+        mark = "WARN" if event.severity == "warning" else "CRITICAL"
+        self._line(event.ts_ns, mark, event.text, is_always=event.severity == "critical")
+
+    # ---------------------------------------------------------------------------------------- drawing
+
+    def _line(self, ts_ns: int, word: str, text: str, *, is_always: bool = False) -> None:
+        local = self._local(ts_ns)
+        day = _day(local)
+        if day != self._day:
+            self._close_session()
+            self._day = day
+        if not is_always and (self._lines_session >= LINES_A_SESSION or self._lines_run >= LINES_A_RUN):
+            self._hidden[word] += 1
+            return
+        if self._lines_session == 0:
+            self._write(f"  {day} {local:%Y}")
+        self._lines_session += 1
+        self._lines_run += 1
+        self._write(f"  {local:%H:%M} {self._zone_name}  {word:<8}{text}".rstrip())
+
+    def _close_session(self) -> None:
+        if self._hidden and self._lines_session:
+            counts = ", ".join(f"{count:,} {word}" for word, count in sorted(self._hidden.items()))
+            self._write(f"            and {counts} in this session; all are in the run folder")
+        if self._lines_run >= LINES_A_RUN > self._lines_run - self._lines_session:
+            self._write("  further sessions: only changes of the trading state are shown")
+        self._hidden.clear()
+        self._lines_session = 0
+
+    def _local(self, ts_ns: int) -> datetime:
+        return datetime.fromtimestamp(ts_ns // 1_000_000_000, self._zone)
+
+    def _write(self, text: str) -> None:
+        if self._progress is not None:
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._stream.write(f"{text}\n")
+
+    def _start_bar(self, n_bars: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (TextColumn(" {task.fields[day]}"), BarColumn(30), TextColumn("{task.percentage:>3.0f}%  {task.fields[text]}"))
+        console = Console(file=self._stream)
+        self._progress = Progress(*columns, console=console, auto_refresh=False, transient=True)
+        self._task = self._progress.add_task("", total=n_bars or None, text="", day="")
+        self._progress.start()
+
+
+#: Alerts that only repeat a change of the trading state.
+_STATE_ALERTS = frozenset({"trading_state", "halted", "reducing", "active", "halt"})
+
+
+def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float, calendar: str) -> str:
+    """Write the closing block of a run.
+
+    Parameters
+    ----------
+    summary : mapping
+        As in ``summary.json``.
+    folder : Path
+        The run folder.
+    limit_usd : float
+        The limit at the end.
+    calendar : str
+        For the standard error of the Sharpe ratio.
+    """
+    counts = [_count(summary[key], key[:-1]) for key in ("halts", "signals", "rebalances")]
+    rejected = sum(summary.get("rejected", {}).values())
+    if rejected:
+        counts.append(f"{rejected:,} bars rejected")
+    gain = f"{usd(summary['pnl_usd'], is_signed=True)}  ({percent(summary['total_return_frac'], is_signed=True)})"
+    var = f"last {usd(summary['var_last_usd'])}  peak {usd(summary['var_peak_usd'])}  of {usd(limit_usd)}"
+    seconds, speed = summary["seconds"], summary["bars_per_s"]
+    lines = [
+        f"finished in {seconds:.1f} s ({rate(speed)} bars/s)   {', '.join(counts)}",
+        f"P&L       {gain}    costs {usd(summary['costs_usd'])}   "
+        f"carry {usd(summary['funding_usd'], is_signed=True)}",
+        f"drawdown  {percent(summary['max_drawdown_frac'])}    Sharpe  {sharpe_text(summary, calendar)}",
+        f"VaR       {var}",
+        f"digest    {summary['digest']}",
+        f"report    {shown(folder / 'report.html')}",
+    ]
+    return "\n".join(lines)
+
+
+def sharpe_text(summary: Mapping[str, Any], calendar: str) -> str:
+    """Write the Sharpe ratio with its standard error sqrt(1 / years), or why there is none.
+
+    Examples
+    --------
+    >>> sharpe_text({"sharpe": None, "sessions": 5}, "XNYS")
+    'not shown: 5 sessions (needs 20)'
+    >>> sharpe_text({"sharpe": 1.204, "sessions": 63}, "XNYS")
+    '1.20 +/- 2.00 (63 sessions)'
+    """
+    sessions, sharpe = summary["sessions"], summary["sharpe"]
+    if sharpe is None:
+        needs = " (needs 20)" if sessions < 20 else ": equity did not move"
+        return f"not shown: {_count(sessions, 'session')}{needs}"
+    years = sessions / (365 if calendar == "24/7" else 252)
+    return f"{sharpe:.2f} +/- {math.sqrt(1 / years):.2f} ({_count(sessions, 'session')})"
+
+
+def exchange_zone(calendar: str) -> tuple[tzinfo, str]:
+    """Return the local time of an exchange and its short name, as people there write it."""
+    if calendar == "24/7":
+        return ZoneInfo("UTC"), "UTC"
+    import exchange_calendars
+
+    zone = ZoneInfo(str(exchange_calendars.get_calendar(calendar).tz))
+    return zone, _SHORT_ZONE.get(zone.key, zone.key.rpartition("/")[2])
+
+
+def shown(path: object) -> str:
+    """Write a path relative to the working folder where it lies inside."""
+    try:
+        return str(Path(str(path)).relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _option(options: object, key: str, form: str) -> str:
+    value = getattr(options, key, None)
+    return form.format(value) if isinstance(value, int | float) else ""
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _day(local: datetime) -> str:
+    return f"{local:%a} {local.day} {local:%b}"

@@ -1,0 +1,211 @@
+"""Dispatch: one record in, its events out, in an order that never varies.
+
+For a slice: desk (execution, book, risk, limits) -> strategies, in configured order -> allocator, when due.
+An allocator's answer and an operator's command are records of their own. Nothing here awaits, reads a clock,
+draws a number or does I/O; the same records give the same events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from engine.clock import EventClock
+from engine.commands import CommandBody, Verifier
+from engine.desk import TradingDesk
+from engine.events import (
+    Alert,
+    BarConfirmed,
+    BarRejected,
+    BarSlice,
+    BarSuspended,
+    Command,
+    CommandJudged,
+    Event,
+    LimitChanged,
+    Record,
+    Reject,
+    Side,
+    Signal,
+    TargetsProposed,
+    TradingState,
+    TradingStateChanged,
+)
+from engine.ports import AllocationProblem, Allocator, State, Strategy
+
+_REVERT: Final = "revert var_limit_usd"
+_ROUTINE: Final = 2
+
+
+class Bus:
+    """The synchronous core.
+
+    Parameters
+    ----------
+    strategies : sequence of Strategy
+        Their spreads, concatenated, are the spreads of the desk's layout.
+    desk : TradingDesk or None
+        None for a run of signals only: then there is nothing that could trade.
+    allocator : Allocator or None
+        Asked only when it is due; the answer comes back as ``TargetsProposed``.
+    verifier : Verifier
+        Judges operator commands.
+    """
+
+    def __init__(
+        self,
+        strategies: Sequence[Strategy],
+        desk: TradingDesk | None,
+        allocator: Allocator | None,
+        verifier: Verifier,
+    ) -> None:
+        self.strategies = tuple(strategies)
+        self.desk = desk
+        self.clock = EventClock()
+        self._allocator = allocator
+        self._verifier = verifier
+        self._problem: AllocationProblem | None = None
+        self._rebalance_asked = False
+        self._limit_reverts_to = 0.0
+        spreads = [spread for strategy in self.strategies for spread in strategy.spreads]
+        self._sleeve_of = {(spread.strategy, spread.name): k for k, spread in enumerate(spreads)}
+        n_sleeves = desk.book.layout.n_sleeves if desk is not None else len(spreads)
+        self._wanted = np.zeros(n_sleeves, dtype=np.bool_)
+        self._stuck = False
+
+    def dispatch(self, seq: int, record: Record) -> list[Event]:
+        """Hand one record to everyone it concerns; return what happened, in order."""
+        if type(record) is BarSlice:
+            return self._on_slice(seq, record)
+        match record:
+            case TargetsProposed():
+                return self.desk.propose(record) if self.desk is not None else []
+            case Command():
+                return self._on_command(record)
+            case BarRejected(reason=Reject.CONFLICT | Reject.COLLAR):
+                text = f"{record.symbol}: bar rejected, {record.reason.value}"
+                return [record, Alert(record.ts_close_ns, "warning", "bar_rejected", text)]
+            case BarRejected() | BarSuspended() | BarConfirmed():
+                return [record]
+            case _:
+                raise TypeError(f"{type(record).__name__} is not handled by this bus")
+
+    def take_problem(self) -> AllocationProblem | None:
+        """Return the problem an allocator should answer now, once."""
+        problem, self._problem = self._problem, None
+        return problem
+
+    def _on_slice(self, seq: int, slice_: BarSlice) -> list[Event]:
+        self.clock.advance(slice_.ts_close_ns)
+        desk = self.desk
+        events: list[Event] = self._on_timers() if desk is not None else []
+        if desk is not None:
+            events += desk.on_slice(slice_)
+        for strategy in self.strategies:
+            said = strategy.on_slice(slice_)
+            if said:
+                events += said
+        if desk is None or self._allocator is None:
+            return events
+        # Two events a minute (marked, measured) are routine; sides and holdings change only with more.
+        changed = self._changed(events, desk) if len(events) > _ROUTINE or self._stuck else ()
+        if self._allocator.due(slice_.minute, len(changed)) or self._rebalance_asked:
+            self._rebalance_asked = False
+            outlooks = [strategy.outlook() for strategy in self.strategies]
+            self._problem = desk.problem(slice_, seq, outlooks, changed)
+        return events
+
+    def _changed(self, events: list[Event], desk: TradingDesk) -> tuple[int, ...]:
+        """Sleeves to decide on: new transitions, and exits that have not been filled yet."""
+        transitions = {}
+        for event in events:
+            if isinstance(event, Signal):
+                sleeve = self._sleeve_of[event.strategy, event.spread]
+                transitions[sleeve] = event.side is not Side.FLAT
+        for sleeve, is_wanted in transitions.items():
+            self._wanted[sleeve] = is_wanted
+        can_trade = desk.latch.trading_state is not TradingState.HALTED
+        exits = np.flatnonzero(desk.held_sleeves() & ~self._wanted).tolist() if can_trade else []
+        self._stuck = bool(exits)
+        return tuple(sorted({*transitions, *exits}))
+
+    def _on_timers(self) -> list[Event]:
+        events: list[Event] = []
+        for _ in self.clock.due():
+            events += self._set_limit(self._limit_reverts_to, 0, "timer")
+        return events
+
+    def _on_command(self, command: Command) -> list[Event]:
+        self.clock.advance(command.ts_ns)
+        reason, body = self._verifier.judge(command, command.ts_ns)
+        kind, principal = (body.kind, body.principal) if body is not None else ("unknown", "")
+        if reason or body is None or self.desk is None:
+            text = f"command {kind!r} of {principal!r} refused: {reason or 'nothing trades in this run'}"
+            return [
+                CommandJudged(command.ts_ns, kind, principal, "refused", reason or "no_desk"),
+                Alert(command.ts_ns, "warning", "command_refused", text),
+            ]
+        verdict, events = self._obey(command.ts_ns, body, self.desk)
+        judged = "refused" if verdict else "accepted"
+        return [CommandJudged(command.ts_ns, kind, principal, judged, verdict or body.reason), *events]
+
+    def _obey(self, ts_ns: int, body: CommandBody, desk: TradingDesk) -> tuple[str, list[Event]]:
+        """Do what an authenticated command asks; a reason when it cannot be done now."""
+        match body.kind:
+            case "halt":
+                return "", desk.halt(ts_ns, f"operator {body.principal}: {body.reason}")
+            case "resume":
+                answer = desk.latch.resume(ts_ns, body.halt_id)
+                return ("", [answer]) if isinstance(answer, TradingStateChanged) else (answer, [])
+            case "flatten":
+                return "", desk.flatten(ts_ns)
+            case "rebalance":
+                self._rebalance_asked = True
+                return "", []
+            case _:
+                limit_usd = body.args.get("var_limit_usd", float("nan"))
+                if not 0.0 < limit_usd < float("inf"):
+                    return "var_limit_usd must be a positive amount", []
+                revert_ns = int(body.args.get("revert_ns", 0.0))
+                if limit_usd > desk.latch.var_limit_usd and revert_ns <= ts_ns:
+                    return "a raised limit must say when it reverts", []
+                return "", self._set_limit(limit_usd, revert_ns, body.principal)
+
+    def _set_limit(self, limit_usd: float, revert_ns: int, principal: str) -> list[Event]:
+        assert self.desk is not None  # noqa: S101 - callers have checked
+        previous_usd = self.desk.latch.var_limit_usd
+        if revert_ns > 0:
+            self._limit_reverts_to = previous_usd
+            self.clock.schedule(revert_ns, _REVERT)
+        changed = LimitChanged(
+            self.clock.now_ns, "var_limit_usd", limit_usd, previous_usd, revert_ns, principal
+        )
+        return [changed, *self.desk.set_limit(self.clock.now_ns, limit_usd)]
+
+    def state(self) -> State:
+        """Return everything that the next record depends on."""
+        return {
+            "clock": self.clock.state(),
+            "strategies": [strategy.state() for strategy in self.strategies],
+            "desk": None if self.desk is None else self.desk.state(),
+            "verifier": self._verifier.state(),
+            "rebalance_asked": self._rebalance_asked,
+            "limit_reverts_to": self._limit_reverts_to,
+            "wanted": self._wanted.copy(),
+            "stuck": self._stuck,
+        }
+
+    def restore(self, state: State) -> None:
+        """Continue from ``state``, bit for bit."""
+        self.clock.restore(state["clock"])
+        for strategy, part in zip(self.strategies, state["strategies"], strict=True):
+            strategy.restore(part)
+        if self.desk is not None:
+            self.desk.restore(state["desk"])
+        self._verifier.restore(state["verifier"])
+        self._rebalance_asked = state["rebalance_asked"]
+        self._limit_reverts_to = state["limit_reverts_to"]
+        self._wanted[:] = state["wanted"]
+        self._stuck = state["stuck"]

@@ -1,0 +1,189 @@
+"""Operator commands: signed, expiring, single-use, judged in event time.
+
+A command is the exact JSON text of a ``CommandBody`` and the HMAC-SHA256 of those bytes. Two keys exist: the
+operator key may do everything, the halt key only halts, so that stopping needs less privilege than starting
+again. Every verdict is an event before it takes effect; used nonces are state, so a replayed command stays
+refused after a restart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Any, Final
+
+import msgspec
+
+from engine.events import Command, Nanos
+from engine.ports import State
+
+KINDS: Final = ("halt", "resume", "limits", "flatten", "rebalance")
+#: What ``limits`` may change.
+LIMITS: Final = ("var_limit_usd",)
+_REASON_MAX = 500
+
+
+class CommandBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an operator asks for; the signed bytes are this as JSON.
+
+    Parameters
+    ----------
+    kind : str
+        One of ``KINDS``.
+    args : dict of str to float
+        For ``limits``: new values by name, and ``revert_ns`` (0: until further notice).
+    instance : str
+        Which engine it is for.
+    principal : str
+        Who asks; named in the audit trail.
+    issued_ns, expires_ns : int
+        It counts only from ``issued_ns`` to ``expires_ns``.
+    nonce : str
+        Counts once.
+    reason : str
+        Why; required.
+    halt_id : str
+        Which halt a ``resume`` lifts.
+    """
+
+    kind: str
+    instance: str
+    principal: str
+    issued_ns: Nanos
+    expires_ns: Nanos
+    nonce: str
+    reason: str
+    halt_id: str = ""
+    args: dict[str, float] = {}
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """Secrets of one instance; an empty key accepts nothing."""
+
+    operator: bytes = b""
+    halt: bytes = b""
+
+    def __repr__(self) -> str:
+        """Never show a secret."""
+        return "Keys(***)"
+
+
+_decoder = msgspec.json.Decoder(CommandBody)
+
+
+def sign(body: CommandBody, key: bytes, ts_ns: Nanos) -> Command:
+    """Sign a command; ``ts_ns`` is when it enters the log.
+
+    Examples
+    --------
+    >>> body = CommandBody(kind="halt", instance="a", principal="eve", issued_ns=0, expires_ns=9, nonce="n",
+    ...                    reason="test")
+    >>> verdict, parsed = Verifier("a", Keys(halt=b"key")).judge(sign(body, b"key", 1), 1)
+    >>> verdict, parsed.kind
+    ('', 'halt')
+    """
+    text = msgspec.json.encode(body)
+    return Command(ts_ns, text.decode(), hmac.new(key, text, hashlib.sha256).hexdigest())
+
+
+class Verifier:
+    """Decides whether a command counts; remembers the nonces of those that did.
+
+    Parameters
+    ----------
+    instance : str
+        Commands for another instance are refused.
+    keys : Keys
+    """
+
+    def __init__(self, instance: str, keys: Keys) -> None:
+        self._instance = instance
+        self._keys = keys
+        self._used: dict[str, Nanos] = {}
+
+    def judge(self, command: Command, now_ns: Nanos) -> tuple[str, CommandBody | None]:
+        """Check form, signature, privilege, instance, time and nonce, in this order.
+
+        Parameters
+        ----------
+        command : Command
+        now_ns : int
+            Event time.
+
+        Returns
+        -------
+        reason : str
+            Empty if it counts, else why it does not.
+        body : CommandBody or None
+            None when the text is no command at all.
+        """
+        try:
+            body = _decoder.decode(command.body)
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            return "malformed", None
+        return self._refusal(command, body, now_ns), body
+
+    def _refusal(self, command: Command, body: CommandBody, now_ns: Nanos) -> str:
+        if body.kind not in KINDS or len(body.reason) > _REASON_MAX:
+            return "malformed"
+        keys = (self._keys.operator, self._keys.halt) if body.kind == "halt" else (self._keys.operator,)
+        if not any(_signed_with(key, command) for key in keys):
+            return "bad_signature"
+        if body.instance != self._instance:
+            return "other_instance"
+        if not body.reason.strip() or not body.principal.strip():
+            return "no_reason"
+        if now_ns < body.issued_ns:
+            return "not_yet_issued"
+        if now_ns > body.expires_ns:
+            return "expired"
+        self._used = {nonce: expires for nonce, expires in self._used.items() if expires >= now_ns}
+        if body.nonce in self._used:
+            return "replayed"
+        self._used[body.nonce] = body.expires_ns
+        return ""
+
+    def state(self) -> State:
+        """Return the nonces that may not be used again, with the times they expire."""
+        return {"used": dict(self._used)}
+
+    def restore(self, state: State) -> None:
+        """Continue from ``state``."""
+        self._used = dict(state["used"])
+
+
+def _signed_with(key: bytes, command: Command) -> bool:
+    if not key:
+        return False
+    expected = hmac.new(key, command.body.encode(), hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected.encode(), command.signature.encode(errors="replace"))
+
+
+def read_commands(text: str) -> list[Command]:
+    """Read a commands file: one JSON object ``{"ts_ns", "body", "signature"}`` a line, in order of time.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        If a line is not of that form; the caller names file and line.
+    """
+    decoder = msgspec.json.Decoder(dict[str, Any])
+    commands = []
+    for line in text.splitlines():
+        if line.strip():
+            fields = decoder.decode(line)
+            commands.append(msgspec.convert([Command.__name__, *_fields(fields)], Command))
+    return sorted(commands, key=lambda command: command.ts_ns)
+
+
+def command_line(command: Command) -> str:
+    """Write one line of a commands file."""
+    return msgspec.json.encode(
+        {"ts_ns": command.ts_ns, "body": command.body, "signature": command.signature}
+    ).decode()
+
+
+def _fields(fields: dict[str, Any]) -> tuple[Any, Any, Any]:
+    if set(fields) != {"ts_ns", "body", "signature"}:
+        raise msgspec.DecodeError(f"expected the keys ts_ns, body and signature, was {sorted(fields)}")
+    return fields["ts_ns"], fields["body"], fields["signature"]

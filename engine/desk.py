@@ -1,0 +1,305 @@
+"""The trading side of the engine, in the order a slice passes through it.
+
+execution (fills of what was approved last minute) -> book (marks, funding) -> risk (VaR of what is held) ->
+limits (trading state). Strategies and the allocator come after, in ``engine/bus.py``; their target comes back
+through ``propose``, where the gate approves it, scales it down, or refuses it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from engine.book import VOLUME_MEAN, Book
+from engine.events import (
+    AllocationDone,
+    BarSlice,
+    BoolArray,
+    Event,
+    FloatArray,
+    Nanos,
+    RiskMeasured,
+    TargetApproved,
+    TargetRefused,
+    TargetsProposed,
+    TradingState,
+    TradingStateChanged,
+)
+from engine.execution import Costs, fill
+from engine.ports import AllocationProblem, Gate, Latch, Outlook, RiskDesk, RiskReport, State
+
+_FLAT = RiskReport(0.0, 0.0, 0.0, 0.0, 0.0)
+#: A rebalance trades about this much of equity in a name: the size at which impact is made linear.
+_TYPICAL_TRADE_FRAC = 0.10
+
+
+class RiskRule(msgspec.Struct, frozen=True):
+    """The numbers that turn a limit into a budget.
+
+    Parameters
+    ----------
+    budget_frac : float
+        Share of the limit that gate and optimiser may use (0.90).
+    z_horizon : float
+        z of the confidence times the square root of the horizon in days.
+    mc_margin : float
+        1 + 1.645 standard errors of the Monte-Carlo quantile (1.0373 at 5,000 scenarios).
+    """
+
+    budget_frac: float
+    z_horizon: float
+    mc_margin: float
+
+
+class TradingDesk:
+    """Execution, book, risk, limits and gate of one run.
+
+    Parameters
+    ----------
+    book, risk, gate, latch
+        The parts; the desk owns their order.
+    costs : Costs
+    rule : RiskRule
+    funding_fracs : tuple of float
+        Annual rates that a long pays and a short receives.
+    """
+
+    def __init__(
+        self,
+        book: Book,
+        risk: RiskDesk,
+        gate: Gate,
+        latch: Latch,
+        costs: Costs,
+        rule: RiskRule,
+        funding_fracs: tuple[float, float],
+    ) -> None:
+        self.book = book
+        self.risk = risk
+        self.gate = gate
+        self.latch = latch
+        self.costs = costs
+        self._rule = rule
+        self._funding_fracs = funding_fracs
+        self._report = _FLAT
+        self._pending: TargetApproved | None = None
+        self._pending_by_sleeve = False
+        self._due = -1
+
+    def on_slice(self, slice_: BarSlice) -> list[Event]:
+        """Take one minute: fill, mark, measure, judge."""
+        events: list[Event] = []
+        if self._pending is not None:
+            events += self._fill(self._pending, slice_)
+        book = self.book
+        events.append(book.mark(slice_))
+        self.risk.observe(slice_)
+        report = self._measure()
+        events.append(
+            RiskMeasured(
+                slice_.ts_close_ns,
+                report.var_usd,
+                report.var_analytic_usd,
+                report.var_mc_usd,
+                report.var_upper_usd,
+                report.es_usd,
+                report.reason,
+            )
+        )
+        changes = self.latch.on_measured(slice_.ts_close_ns, report, self._holds_any(slice_.suspect))
+        if changes:
+            events += changes
+            self._react(slice_.ts_close_ns, changes, events)
+        return events
+
+    def _measure(self) -> RiskReport:
+        book = self.book
+        if book.is_flat:
+            self._report = _FLAT
+        elif book.price_reason:
+            nan = math.nan
+            self._report = RiskReport(nan, nan, nan, nan, nan, book.price_reason)
+        else:
+            self._report = self.risk.measure(book.holdings_usd)
+        return self._report
+
+    def _holds_any(self, symbols: tuple[int, ...]) -> bool:
+        return any(self.book.quantity[i] != 0.0 for i in symbols)
+
+    def _fill(self, approved: TargetApproved, slice_: BarSlice) -> Sequence[Event]:
+        self._pending = None
+        return fill(
+            approved,
+            self._pending_by_sleeve,
+            slice_,
+            self.book,
+            self.gate,
+            self.risk.market,
+            self.latch.trading_state,
+            self.costs,
+        )
+
+    def _react(self, ts_ns: Nanos, changes: Sequence[Event], events: list[Event]) -> None:
+        """Entering HALTED cancels what is unfilled; entering REDUCING sends it through the gate again."""
+        for change in changes:
+            pending = self._pending
+            if not isinstance(change, TradingStateChanged) or pending is None or pending.is_flatten:
+                continue
+            if change.state is TradingState.HALTED:
+                self._pending = None
+                events.append(TargetRefused(ts_ns, "halted", pending.weight_frac))
+            elif change.state is TradingState.REDUCING:
+                self._judge(ts_ns, np.asarray(pending.leg_quantity), False, events)
+
+    def _judge(self, ts_ns: Nanos, leg_quantity: FloatArray, is_flatten: bool, events: list[Event]) -> None:
+        verdict = self.gate.judge(
+            ts_ns,
+            self.book.layout,
+            self.book.leg_quantity,
+            leg_quantity,
+            self.book.price_usd,
+            self.book.equity_usd,
+            self.risk.market,
+            self.latch.trading_state,
+            is_flatten,
+        )
+        self._pending = verdict if isinstance(verdict, TargetApproved) else None
+        events.append(verdict)
+
+    def problem(
+        self, slice_: BarSlice, version: int, outlooks: Sequence[Outlook], changed: tuple[int, ...]
+    ) -> AllocationProblem:
+        """State everything an allocator may know at this close.
+
+        Parameters
+        ----------
+        slice_ : BarSlice
+        version : int
+            Sequence number of the slice's record.
+        outlooks : sequence of Outlook
+            Of the strategies, in the order of the layout's spreads.
+        changed : tuple of int
+            Sleeves whose side changed on this slice.
+        """
+        self.risk.refresh()
+        book, layout, report = self.book, self.book.layout, self._report
+        self._due = version
+        padding = layout.n_sleeves - len(layout.spreads)
+        mc_ratio = report.var_mc_usd / report.var_analytic_usd if report.var_analytic_usd > 0.0 else 1.0
+        leg_usd = book.leg_quantity * np.nan_to_num(book.price_usd)[layout.leg_symbol]
+        return AllocationProblem(
+            ts_ns=slice_.ts_close_ns,
+            state_version=version,
+            layout=layout,
+            equity_usd=book.equity_usd,
+            price_usd=book.price_usd.copy(),
+            side=_by_sleeve([outlook.side for outlook in outlooks], padding, 0.0),
+            expected_return_frac=_by_sleeve([o.expected_return_frac for o in outlooks], padding, 0.0),
+            usd_ratio=_by_sleeve([o.usd_ratio for o in outlooks], padding, np.nan),
+            frozen_usd_ratio=_by_sleeve([o.frozen_usd_ratio for o in outlooks], padding, np.nan),
+            changed=changed,
+            held_leg_frac=leg_usd / book.equity_usd,
+            covariance_daily=self.risk.covariance_daily,
+            factor_daily=self.risk.market.factor_daily,
+            known=self.risk.market.known,
+            cost_frac=self.costs.expected_frac(
+                book.price_usd, book.marks[VOLUME_MEAN], _TYPICAL_TRADE_FRAC * book.equity_usd
+            ),
+            volume_usd=np.nan_to_num(book.price_usd * book.marks[VOLUME_MEAN]),
+            participation_max_frac=self.costs.participation_max_frac,
+            var_budget_usd=self._rule.budget_frac * self.latch.var_limit_usd,
+            var_factor=self._rule.z_horizon * max(1.0, mc_ratio) * self._rule.mc_margin,
+            funding_long_frac=self._funding_fracs[0],
+            funding_short_frac=self._funding_fracs[1],
+            is_reducing=self.latch.trading_state is TradingState.REDUCING,
+        )
+
+    def held_sleeves(self) -> BoolArray:
+        """Sleeves with shares in any leg, shape (n_sleeves,)."""
+        layout = self.book.layout
+        held = self.book.leg_quantity != 0.0
+        return np.bincount(layout.leg_sleeve, weights=held, minlength=layout.n_sleeves) > 0.0
+
+    def propose(self, proposed: TargetsProposed) -> list[Event]:
+        """Gate an allocator's answer; a late one, or one without targets, leaves the book as it is."""
+        ts_ns = proposed.ts_ns
+        if proposed.state_version != self._due:
+            return [TargetRefused(ts_ns, "optimiser_late")]
+        book, layout = self.book, self.book.layout
+        frac = np.asarray(proposed.leg_frac)
+        if proposed.status != "optimal":
+            done = AllocationDone(ts_ns, proposed.status, 0.0, 0.0, 0.0, (), proposed.solver)
+            return [done, TargetRefused(ts_ns, proposed.status)]
+        price_by_leg = np.nan_to_num(book.price_usd)[layout.leg_symbol]
+        held_frac = book.leg_quantity * price_by_leg / book.equity_usd
+        net_frac = layout.net(frac)
+        events: list[Event] = [
+            AllocationDone(
+                ts_ns,
+                proposed.status,
+                float(np.abs(net_frac).sum()),
+                float(net_frac.sum()),
+                float(np.abs(layout.net(frac - held_frac)).sum()),
+                proposed.binding,
+                proposed.solver,
+            )
+        ]
+        # A leg whose weight stands keeps its shares to the last bit: no trade comes from rounding.
+        moves = (frac != held_frac) & (price_by_leg > 0.0)
+        shares = np.divide(frac * book.equity_usd, price_by_leg, out=np.zeros_like(frac), where=moves)
+        quantity = np.where(moves, shares, book.leg_quantity)
+        self._pending_by_sleeve = proposed.by_sleeve
+        if not np.array_equal(quantity, book.leg_quantity):
+            self._judge(ts_ns, quantity, False, events)
+        return events
+
+    def flatten(self, ts_ns: Nanos) -> list[Event]:
+        """Ask the gate for a flat book; it must lower VaR, and is the only thing that trades when HALTED."""
+        events: list[Event] = []
+        self._pending_by_sleeve = True
+        self._judge(ts_ns, np.zeros_like(self.book.leg_quantity), True, events)
+        return events
+
+    def halt(self, ts_ns: Nanos, reason: str) -> list[Event]:
+        """Halt now; what is unfilled is cancelled."""
+        events: list[Event] = list(self.latch.halt(ts_ns, reason))
+        self._react(ts_ns, list(events), events)
+        return events
+
+    def set_limit(self, ts_ns: Nanos, var_limit_usd: float) -> list[Event]:
+        """Change the VaR limit; the budget follows, and the last measure is judged by it at once."""
+        self.gate.set_budget(self._rule.budget_frac * var_limit_usd)
+        events: list[Event] = list(self.latch.set_limit(ts_ns, var_limit_usd))
+        self._react(ts_ns, list(events), events)
+        return events
+
+    def state(self) -> State:
+        """Return everything that the next record depends on."""
+        pending = self._pending
+        return {
+            "book": self.book.state(),
+            "risk": self.risk.state(),
+            "latch": self.latch.state(),
+            "report": msgspec.structs.astuple(self._report),
+            "pending": None if pending is None else msgspec.structs.astuple(pending),
+            "pending_by_sleeve": self._pending_by_sleeve,
+            "due": self._due,
+        }
+
+    def restore(self, state: State) -> None:
+        """Continue from ``state``, bit for bit."""
+        self.book.restore(state["book"])
+        self.risk.restore(state["risk"])
+        self.latch.restore(state["latch"])
+        self._report = RiskReport(*state["report"])
+        self._pending = self.gate.reissue(state["pending"]) if state["pending"] is not None else None
+        self._pending_by_sleeve = state["pending_by_sleeve"]
+        self._due = state["due"]
+        self.gate.set_budget(self._rule.budget_frac * self.latch.var_limit_usd)
+
+
+def _by_sleeve(arrays: list[FloatArray], padding: int, fill_value: float) -> FloatArray:
+    return np.concatenate([*arrays, np.full(padding, fill_value)])
