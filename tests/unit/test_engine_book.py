@@ -1,0 +1,105 @@
+"""The book conserves value: equity moves by marks, costs and funding, and by nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine import book as book_module
+from engine.book import Funding, mark
+from tests.support.core import book_of, layout_of, slice_of
+
+NAN = float("nan")
+
+
+def test_mark_moves_equity_by_quantity_times_price_change() -> None:
+    """100 long of A at +1 and 50 short of B at +2 change equity by 100 - 100 = 0, then by prices alone."""
+    book = book_of(layout_of("A/B"), opening=[100.0, -50.0])
+    first = book.mark(slice_of([10.0, 20.0], minute=1))
+    assert first.equity_usd == 1_000_000.0
+    assert first.cash_usd == 1_000_000.0 - 100 * 10 + 50 * 20
+    assert (first.gross_usd, first.net_usd) == (2000.0, 0.0)
+    second = book.mark(slice_of([11.0, 22.5], minute=2))
+    assert second.equity_usd == 1_000_000.0 + 100 * 1.0 - 50 * 2.5
+
+
+def test_missing_bar_keeps_price_and_ages_until_stale() -> None:
+    """A held symbol that stops trading becomes stale after the allowed session minutes, not before."""
+    book = book_of(layout_of("A/B"), opening=[100.0, -50.0], price_age_max_min=2)
+    book.mark(slice_of([10.0, 20.0]))
+    for minute in (2, 3):
+        book.mark(slice_of([10.0, NAN], minute=minute))
+        assert book.price_reason == ""
+    book.mark(slice_of([10.0, NAN], minute=4))
+    assert book.price_reason == "PRICE_STALE"
+    assert book.holdings_usd[1] == -1000.0
+    book.mark(slice_of([10.0, 20.0], minute=5))
+    assert book.price_reason == ""
+
+
+def test_price_of_unheld_symbol_cannot_poison_the_book() -> None:
+    """0 * NaN is NaN: a symbol that is not held must not enter any sum."""
+    book = book_of(layout_of("A/B"), opening=[100.0, 0.0])
+    marked = book.mark(slice_of([10.0, NAN]))
+    assert marked.gross_usd == 1000.0
+    assert book.price_reason == ""
+
+
+def test_held_symbol_without_any_price_is_not_finite() -> None:
+    """An opening position that never traded cannot be measured."""
+    book = book_of(layout_of("A/B"), opening=[0.0, 5.0])
+    book.mark(slice_of([10.0, NAN]))
+    assert book.price_reason == "PRICE_NOT_FINITE"
+    book.mark(slice_of([10.0, 20.0], minute=2))
+    assert book.price_reason == ""
+    assert book.equity_usd == 1_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("holding_usd", "daily_usd"),
+    [
+        (415_522.0, -47.2656),
+        (416_000.0, -47.32),
+        (-381_868.0, 31.2389),
+        (-457_070.0, 37.3909),
+        (-180_745.0, 14.7859),
+    ],
+)
+def test_funding_of_a_day_matches_worked_examples(holding_usd: float, daily_usd: float) -> None:
+    """Longs pay 3.595% + 50 bp, shorts receive 3.595% - 25 bp - 40 bp, actual/360."""
+    assert Funding(0.03595, 50, 25, 40).daily_usd(holding_usd) == pytest.approx(daily_usd, abs=1e-4)
+
+
+def test_funding_accrues_over_calendar_days_at_the_next_session() -> None:
+    """Friday's close to Monday is three days of funding, on Friday's closing notional."""
+    book = book_of(layout_of("A/B"), opening=[100.0, -50.0], funding=Funding(0.036, 0, 0, 0))
+    book.mark(slice_of([10.0, 20.0], session=100))
+    book.mark(slice_of([12.0, 20.0], session=100, minute=2))
+    marked = book.mark(slice_of([13.0, 20.0], session=103))
+    # 1200 long pays, 1000 short receives, 3.6%/360 = 1e-4 a day, 3 days.
+    assert marked.funding_usd == pytest.approx(-(1200 - 1000) * 1e-4 * 3, rel=1e-12)
+    assert marked.equity_usd == pytest.approx(1_000_000 + 100 * 3.0 + marked.funding_usd, rel=1e-15)
+
+
+def test_mark_kernel_equals_its_python_twin() -> None:
+    """Compiled and interpreted code give the same bits."""
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        bars = rng.uniform(1, 100, (5, 7))
+        bars[:, rng.random(7) < 0.3] = np.nan
+        marks = rng.uniform(1, 100, (5, 7))
+        marks[book_module.QUANTITY] = rng.choice([0.0, 5.0, -3.0], 7)
+        marks[book_module.PRICE, rng.random(7) < 0.3] = np.nan
+        twin = marks.copy()
+        assert mark(bars, marks, 50.0) == mark.py_func(bars, twin, 50.0)
+        np.testing.assert_array_equal(marks, twin)
+
+
+def test_state_round_trips_to_the_same_book() -> None:
+    """A restored book marks the next slice to the same bits."""
+    book = book_of(layout_of("A/B"), opening=[100.0, -50.0], funding=Funding(0.036, 0, 0, 0))
+    book.mark(slice_of([10.0, 20.0], session=100))
+    other = book_of(layout_of("A/B"))
+    other.restore(book.state())
+    nxt = slice_of([10.7, 19.9], session=101)
+    assert book.mark(nxt) == other.mark(nxt)

@@ -1,0 +1,123 @@
+"""Commands count only when every one of their claims holds."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import msgspec
+import pytest
+
+from engine.commands import CommandBody, Keys, Verifier, command_line, read_commands, sign
+from engine.events import Command
+
+OPERATOR, HALT = b"operator-key", b"halt-key"
+
+
+def body(**changes) -> CommandBody:
+    """Build a valid resume command."""
+    fields = {
+        "kind": "resume",
+        "instance": "desk-1",
+        "principal": "ada",
+        "issued_ns": 100,
+        "expires_ns": 200,
+        "nonce": "n1",
+        "reason": "limits checked",
+        "halt_id": "h1",
+    }
+    return CommandBody(**{**fields, **changes})
+
+
+def judge(command: Command, now_ns: int = 150) -> str:
+    """Judge with a fresh verifier."""
+    return Verifier("desk-1", Keys(operator=OPERATOR, halt=HALT)).judge(command, now_ns)[0]
+
+
+def test_valid_command_counts_once() -> None:
+    """A nonce counts once; its second use is a replay."""
+    verifier = Verifier("desk-1", Keys(operator=OPERATOR, halt=HALT))
+    command = sign(body(), OPERATOR, 150)
+    assert verifier.judge(command, 150)[0] == ""
+    assert verifier.judge(command, 151)[0] == "replayed"
+
+
+def test_signature_is_that_of_any_hmac_tool() -> None:
+    """The MAC is plain HMAC-SHA256 over the exact body, so other tools can sign."""
+    command = sign(body(), OPERATOR, 150)
+    assert command.signature == hmac.new(OPERATOR, command.body.encode(), hashlib.sha256).hexdigest()
+
+
+def test_known_vector_made_with_openssl() -> None:
+    """``openssl dgst -sha256 -hmac operator-key``: a MAC that only agrees with itself would not do."""
+    expected = "1097a736efbd62e1e4db8efdd8af4230e0c22b85a16f640fe4249d4d6d39136a"
+    assert sign(body(), OPERATOR, 150).signature == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "now_ns", "reason"),
+    [
+        ({}, b"wrong", 150, "bad_signature"),
+        ({}, HALT, 150, "bad_signature"),
+        ({"instance": "desk-2"}, OPERATOR, 150, "other_instance"),
+        ({"reason": " "}, OPERATOR, 150, "no_reason"),
+        ({"principal": ""}, OPERATOR, 150, "no_reason"),
+        ({}, OPERATOR, 99, "not_yet_issued"),
+        ({}, OPERATOR, 201, "expired"),
+        ({"kind": "reboot"}, OPERATOR, 150, "malformed"),
+    ],
+)
+def test_each_false_claim_is_refused(changes, key, now_ns, reason) -> None:
+    """Wrong key, too small a key, other engine, no reason, wrong time, unknown kind."""
+    assert judge(sign(body(**changes), key, now_ns), now_ns) == reason
+
+
+def test_halting_needs_the_lower_key_only() -> None:
+    """Whoever may stop need not be able to start."""
+    assert judge(sign(body(kind="halt"), HALT, 150)) == ""
+    assert judge(sign(body(kind="halt"), OPERATOR, 150)) == ""
+
+
+def test_edited_body_is_refused() -> None:
+    """One changed character breaks the signature."""
+    command = sign(body(), OPERATOR, 150)
+    forged = Command(150, command.body.replace("h1", "h2"), command.signature)
+    assert judge(forged) == "bad_signature"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"kind": 1}', "\ud800", "[" * 100_000])
+def test_any_text_is_judged_and_none_crashes(text) -> None:
+    """A decoder of untrusted text has only two answers."""
+    assert judge(Command(150, text, "00")) == "malformed"
+
+
+def test_empty_key_signs_nothing() -> None:
+    """An engine without keys obeys nobody, not somebody without a key."""
+    verifier = Verifier("desk-1", Keys())
+    assert verifier.judge(sign(body(), b"", 150), 150)[0] == "bad_signature"
+
+
+def test_used_nonces_survive_a_restart() -> None:
+    """Replay protection is state."""
+    first = Verifier("desk-1", Keys(operator=OPERATOR))
+    command = sign(body(), OPERATOR, 150)
+    assert first.judge(command, 150)[0] == ""
+    second = Verifier("desk-1", Keys(operator=OPERATOR))
+    second.restore(first.state())
+    assert second.judge(command, 160)[0] == "replayed"
+
+
+def test_commands_file_round_trips_in_order_of_time() -> None:
+    """Lines may stand in any order; time decides."""
+    late, early = sign(body(nonce="a"), OPERATOR, 170), sign(body(nonce="b"), OPERATOR, 120)
+    text = f"{command_line(late)}\n\n{command_line(early)}\n"
+    assert read_commands(text) == [early, late]
+
+
+@pytest.mark.parametrize(
+    "line", ["nonsense", "[]", '{"ts_ns": 1}', '{"ts_ns": "x", "body": "", "signature": ""}']
+)
+def test_bad_line_of_a_commands_file_is_named(line) -> None:
+    """A file that cannot be read is refused as a whole, by the library's own error."""
+    with pytest.raises(msgspec.DecodeError):
+        read_commands(line)
