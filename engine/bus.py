@@ -36,6 +36,7 @@ from engine.events import (
 from engine.ports import AllocationProblem, Allocator, State, Strategy
 
 _REVERT: Final = "revert var_limit_usd"
+#: Events of a minute in which nothing happens: the book is marked, its risk measured.
 _ROUTINE: Final = 2
 
 
@@ -71,9 +72,8 @@ class Bus:
         self._limit_reverts_to = 0.0
         spreads = [spread for strategy in self.strategies for spread in strategy.spreads]
         self._sleeve_of = {(spread.strategy, spread.name): k for k, spread in enumerate(spreads)}
-        n_sleeves = desk.book.layout.n_sleeves if desk is not None else len(spreads)
-        self._wanted = np.zeros(n_sleeves, dtype=np.bool_)
-        self._stuck = False
+        self._wanted = np.zeros(len(spreads), dtype=np.bool_)
+        self._unfilled: tuple[int, ...] = ()
 
     def dispatch(self, seq: int, record: Record) -> list[Event]:
         """Hand one record to everyone it concerns; return what happened, in order."""
@@ -109,8 +109,7 @@ class Bus:
                 events += said
         if desk is None or self._allocator is None:
             return events
-        # Two events a minute (marked, measured) are routine; sides and holdings change only with more.
-        changed = self._changed(events, desk) if len(events) > _ROUTINE or self._stuck else ()
+        changed = self._changed(events, desk)
         if self._allocator.due(slice_.minute, len(changed)) or self._rebalance_asked:
             self._rebalance_asked = False
             outlooks = [strategy.outlook() for strategy in self.strategies]
@@ -118,17 +117,23 @@ class Bus:
         return events
 
     def _changed(self, events: list[Event], desk: TradingDesk) -> tuple[int, ...]:
-        """Sleeves to decide on: new transitions, and exits that have not been filled yet."""
-        transitions = {}
+        """Sleeves to decide on: new transitions, and exits that have not been filled yet.
+
+        Sides and holdings change only in minutes with more than the routine events (marked, measured); in
+        all others what was unfilled still is.
+        """
+        if len(events) == _ROUTINE:
+            return self._unfilled
+        transitions = []
         for event in events:
             if isinstance(event, Signal):
                 sleeve = self._sleeve_of[event.strategy, event.spread]
-                transitions[sleeve] = event.side is not Side.FLAT
-        for sleeve, is_wanted in transitions.items():
-            self._wanted[sleeve] = is_wanted
+                self._wanted[sleeve] = event.side is not Side.FLAT
+                transitions.append(sleeve)
         can_trade = desk.latch.trading_state is not TradingState.HALTED
-        exits = np.flatnonzero(desk.held_sleeves() & ~self._wanted).tolist() if can_trade else []
-        self._stuck = bool(exits)
+        held = desk.held_sleeves()[: len(self._wanted)]
+        exits = np.flatnonzero(held & ~self._wanted).tolist() if can_trade else []
+        self._unfilled = tuple(exits)
         return tuple(sorted({*transitions, *exits}))
 
     def _on_timers(self) -> list[Event]:
@@ -194,7 +199,7 @@ class Bus:
             "rebalance_asked": self._rebalance_asked,
             "limit_reverts_to": self._limit_reverts_to,
             "wanted": self._wanted.copy(),
-            "stuck": self._stuck,
+            "unfilled": list(self._unfilled),
         }
 
     def restore(self, state: State) -> None:
@@ -208,4 +213,4 @@ class Bus:
         self._rebalance_asked = state["rebalance_asked"]
         self._limit_reverts_to = state["limit_reverts_to"]
         self._wanted[:] = state["wanted"]
-        self._stuck = state["stuck"]
+        self._unfilled = tuple(state["unfilled"])

@@ -109,7 +109,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises
     ------
     ConfigError
-        C007 if it is not TOML, C008 if it does not exist, C010 for a bad override.
+        C015 if it is not TOML, C008 if it does not exist, C010 for a bad override.
     Errors
         Everything else that is wrong, at once, in the order of the file.
     """
@@ -118,7 +118,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     except (FileNotFoundError, IsADirectoryError):
         raise config_errors.no_config(path) from None
     except UnicodeDecodeError as error:
-        raise ConfigError("C007", f"{path} is not UTF-8 text", str(path), str(error)) from None
+        raise ConfigError("C015", f"{path} is not UTF-8 text", str(path), str(error)) from None
     return parse(text, path.parent.resolve(), _shown(path), overrides)
 
 
@@ -183,7 +183,7 @@ def _index(items: list[Any], part: str, text: str) -> int:
     if not part.isdecimal() or int(part) >= len(items):
         raise ConfigError(
             "C010",
-            f'--set names element "{part}" of a list with {len(items)} elements',
+            f'--set names element "{part}", the list has {len(items)}',
             f"--set {text}",
             "Elements are counted from 0: --set strategy.0.entry_z=2.5",
         )
@@ -227,13 +227,19 @@ def _checked(model: type[BaseModel], table: Any, path: Path_, faults: list[Fault
         # JSON input lets strict mode take lists for tuples and texts for paths, and nothing else.
         return model.model_validate_json(json.dumps(table, default=str), strict=True)
     except ValidationError as error:
-        faults += config_errors.faults_of(error.errors(), model, path, _owners())
+        faults += config_errors.faults_of(error.errors(), model, table, path, _owners())
         return None
 
 
 def _owners() -> dict[str, str]:
-    """Table in which each plain key belongs."""
-    return {key: f"[{name}]" for name, model in PLAIN.items() for key in model.model_fields}
+    """Table in which each key belongs, for those who wrote it into another."""
+    owners = {}
+    for name, (group, _, _) in KINDED.items():
+        for plugin in registry(group).values():
+            for key in plugin.options.model_fields:
+                owners.setdefault(key, "[[strategy]]" if name == "strategy" else f"[{name}]")
+    plain = {key: f"[{name}]" for name, model in PLAIN.items() for key in model.model_fields}
+    return owners | plain
 
 
 def _kinded(name: str, table: Any, path: Path_, faults: list[Fault]) -> Any:
@@ -246,7 +252,7 @@ def _kinded(name: str, table: Any, path: Path_, faults: list[Fault]) -> Any:
     known = [*kinds, "none"] if name == "allocator" else [*kinds]
     if kind is None:
         faults.append(
-            Fault("C006", (*path, "kind"), f'missing key "kind" in [[{name}]]', "", f"Known kinds: {', '.join(known)}")
+            Fault("C014", (*path, "kind"), f'missing key "kind" in [[{name}]]', "", f"Known kinds: {', '.join(known)}")
         )
         return None
     if kind not in known:
@@ -268,7 +274,7 @@ _TABLE_OF: dict[str, type[Table]] = {"feed": FeedTable, "allocator": AllocatorTa
 def _strategies(tables: Any, faults: list[Fault]) -> tuple[StrategyTable, ...]:
     if not isinstance(tables, list) or not tables:
         why = 'Add at least one:\n    [[strategy]]\n    kind = "kalman_pairs"\n    pairs = ["JPM/C"]'
-        faults.append(Fault("C006", ("strategy",), "there is no [[strategy]] table: nothing would trade", "", why))
+        faults.append(Fault("C014", ("strategy",), "there is no [[strategy]] table: nothing would trade", "", why))
         return ()
     found: list[StrategyTable] = []
     used: dict[str, int] = {}

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from engine.app.toml_text import Path_, Place, places, write_value
@@ -177,7 +180,7 @@ def unknown_key(path: Path_, known: Sequence[str], elsewhere: Mapping[str, str])
     if not near and key in elsewhere:
         note = f"it belongs in {elsewhere[key]}"
     what = f'unknown key "{key}" in {table_name(path[:-1])}' if len(path) > 1 else f"unknown table [{key}]"
-    why = _UNKNOWN_WHY if note else f"{_UNKNOWN_WHY}\nKnown here: {', '.join(known)}"
+    why = _UNKNOWN_WHY if note else "\n".join([_UNKNOWN_WHY, *textwrap.wrap(f"Known here: {', '.join(known)}", 100)])
     return Fault("C001", path, what, note, why, is_key=True)
 
 
@@ -196,7 +199,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def faults_of(
-    errors: Sequence[ErrorDetails], model: type[BaseModel], base: Path_, elsewhere: Mapping[str, str]
+    errors: Sequence[ErrorDetails],
+    model: type[BaseModel],
+    table: Mapping[str, Any],
+    base: Path_,
+    elsewhere: Mapping[str, str],
 ) -> list[Fault]:
     """Translate what pydantic found in one table.
 
@@ -204,7 +211,9 @@ def faults_of(
     ----------
     errors : sequence of ErrorDetails
     model : type
-        The model of the table: its keys are the suggestions.
+        The model of the table: its keys are the suggestions, its descriptions say why it matters.
+    table : mapping
+        What was validated.
     base : tuple
         Path of the table.
     elsewhere : mapping
@@ -212,8 +221,12 @@ def faults_of(
     """
     by_path: dict[Path_, list[Fault]] = {}
     for error in errors:
-        fields, path = _descend(model, error["loc"])
-        fault = _translate(error, base + path, fields, elsewhere)
+        path = _path_in(table, error)
+        fields = _fields_at(model, path[:-1])
+        fault = _translate(error, base + path, [*fields], elsewhere)
+        meaning = fields[str(path[-1])].description if path and str(path[-1]) in fields else None
+        if meaning and not fault.why:
+            fault = msgspec.structs.replace(fault, why=meaning)
         by_path.setdefault(fault.path, []).append(fault)
     inner = [path for path in by_path if not any(_is_within(other, path) for other in by_path)]
     return [_merge(by_path[path]) for path in inner]
@@ -228,33 +241,32 @@ def _merge(faults: list[Fault]) -> Fault:
     first = faults[0]
     if len(faults) == 1:
         return first
-    wants = list(dict.fromkeys(_wanted(fault) for fault in faults))
+    wants = [fault.what.partition(" must be ")[2].partition(", was ")[0] for fault in faults]
+    if not all(wants):
+        return first
     head, _, was = first.what.partition(", was ")
-    subject = head.partition(" must be ")[0]
-    return msgspec.structs.replace(first, what=f"{subject} must be {' or '.join(wants)}, was {was}")
+    subject, alternatives = head.partition(" must be ")[0], " or ".join(dict.fromkeys(wants))
+    return msgspec.structs.replace(first, what=f"{subject} must be {alternatives}, was {was}")
 
 
-def _wanted(fault: Fault) -> str:
-    return fault.what.partition(" must be ")[2].partition(", was ")[0] or fault.what
-
-
-def _descend(model: type[BaseModel], location: Sequence[str | int]) -> tuple[list[str], Path_]:
-    """Follow a pydantic location; leave out the parts that only name a branch of a union."""
+def _path_in(table: Any, error: ErrorDetails) -> Path_:
+    """Follow a pydantic location into the table; parts that only name a branch of a union are left out."""
     path: Path_ = ()
-    models = [model]
-    for part in location:
-        fields = {name: field for one in models for name, field in one.model_fields.items()}
-        if isinstance(part, int) or part in fields or not _is_branch(part, models):
+    node = table
+    for part in error["loc"]:
+        if (isinstance(node, Mapping) and part in node) or (isinstance(node, list) and isinstance(part, int)):
+            node = node[part]  # type: ignore[index]
             path += (part,)
-        if isinstance(part, str) and part in fields:
-            models = _models_in(fields[part].annotation)
-    return [name for one in models for name in one.model_fields], path
+    return (*path, error["loc"][-1]) if error["type"] == "missing" else path
 
 
-def _is_branch(part: str, models: Sequence[type[BaseModel]]) -> bool:
-    names = {one.__name__ for one in models}
-    scalars = {"str", "int", "float", "bool", "none", "date", "datetime", "path"}
-    return part in names | scalars or re.match(r"[\w-]+\[", part) is not None
+def _fields_at(model: type[BaseModel], path: Path_) -> dict[str, FieldInfo]:
+    models = [model]
+    for part in path:
+        fields = {name: field for one in models for name, field in one.model_fields.items()}
+        if part in fields:
+            models = _models_in(fields[str(part)].annotation)
+    return {name: field for one in models for name, field in one.model_fields.items()}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -272,10 +284,10 @@ def _translate(
     if kind == "extra_forbidden":
         return unknown_key(path, known, elsewhere)
     if kind == "missing":
-        return Fault("C006", path, f'missing key "{path[-1]}" in {table_name(path[:-1])}')
+        return Fault("C014", path, f'missing key "{path[-1]}" in {table_name(path[:-1])}')
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
-        return Fault("C004", path, f"{name} {words} {write_value(context[key])}, was {was}")
+        return Fault("C004", path, f"{name} {words} {context[key]:g}, was {was}")
     if kind == "finite_number":
         return Fault("C004", path, f"{name} must be a finite number, was {was}")
     if kind in {"literal_error", "enum"}:
@@ -284,13 +296,20 @@ def _translate(
         note = f'did you mean "{near}"?' if near else ""
         return Fault("C005", path, f"{name} must be {choices}, was {was}", note)
     if kind in {"value_error", "assertion_error"}:
-        reason = str(context.get("error") or error["msg"])
-        return Fault("C005", path, reason if reason.startswith(name) else f"{name}: {reason}")
+        return _unmet_rule(str(context.get("error") or error["msg"]), path, known)
     wanted = _WRITE_AS.get(re.split(r"_(?:type|parsing|from)", kind)[0])
     if wanted:
         return Fault("C003", path, f"{name} must be {wanted}, was {was}", _quoted_number(error["input"], wanted))
     message = error["msg"][:1].lower() + error["msg"][1:]
     return Fault("C005", path, f"{name}: {message}, was {was}")
+
+
+def _unmet_rule(reason: str, path: Path_, known: Sequence[str]) -> Fault:
+    """Place a rule of a plug-in: one that begins with the name of a key is about that key."""
+    subject = reason.partition(" ")[0]
+    if subject in known:
+        return Fault("C005", (*path, subject), f"{dotted(path)}.{reason}")
+    return Fault("C005", path, f"{dotted(path)}: {reason}")
 
 
 def _quoted_number(value: Any, wanted: str) -> str:
@@ -319,7 +338,7 @@ def toml_syntax(name: str, text: str, message: str) -> ConfigError:
         line, offset = text.rstrip().count("\n") + 1, len(text.rstrip())
     why = 'A line is "key = value", a table is "[name]"; text values stand in quotes.'
     return ConfigError(
-        "C007", f"{name} is not valid TOML: {reason}", f"{name}:{line}", _join(point(text, offset, offset + 1, ""), why)
+        "C015", f"{name} is not valid TOML: {reason}", f"{name}:{line}", _join(point(text, offset, offset + 1, ""), why)
     )
 
 
@@ -371,6 +390,18 @@ def symbols_absent(source: Source, wanted: Mapping[str, Path_], present: Sequenc
             )
         )
     return Errors(errors) if errors else None
+
+
+@contextmanager
+def located(source: Source) -> Iterator[None]:
+    """Give errors that name a key, such as ``universe.calendar``, the line of the file where it stands."""
+    try:
+        yield
+    except AstraError as error:
+        if not isinstance(error, Errors) and error.where:
+            path = next((path for path in source.places if dotted(path) == error.where), None)
+            error.where = f"{source.origin(path)}   {error.where}" if path else error.where
+        raise
 
 
 def _value_at(source: Source, path: Path_) -> str:

@@ -81,7 +81,11 @@ class RiskTable(Table):
     """[risk]: the limit, and how VaR is measured."""
 
     model: Literal["gaussian"] = Field("gaussian", description="Risk model.")
-    var_limit_usd: float = Field(150_000.0, gt=0, description="Trading halts when VaR reaches this loss, USD.")
+    var_limit_usd: float = Field(
+        150_000.0,
+        gt=0,
+        description='The limit is a positive loss amount. For "halt at a loss of $150k" write 150000.',
+    )
     confidence: float = Field(0.99, gt=0.5, lt=1, description="Confidence of VaR and ES.")
     horizon_days: int = Field(10, ge=1, le=250, description="Horizon of VaR, sessions.")
     scenarios: int = Field(5_000, ge=100, le=1_000_000, description="Monte Carlo scenarios.")

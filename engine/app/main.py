@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 #: One BLAS thread: a sum must not depend on how many cores there are.
 _THREADS = (
@@ -17,7 +18,6 @@ _THREADS = (
     "NUMBA_NUM_THREADS",
 )
 _INTERRUPTED = 130
-_PIPE_CLOSED = 141
 
 
 def main() -> None:
@@ -51,10 +51,6 @@ def run(argv: list[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader (head, less) has gone; a second failure at exit would print a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _PIPE_CLOSED
     except (AstraError, OSError) as error:
         return _report(error, is_debug=is_debug)
     return 0
@@ -72,7 +68,9 @@ def _report(error: Exception, *, is_debug: bool) -> int:
         what = f"the system refused: {error.strerror or error}" if isinstance(error, OSError) else str(error)
         where = str(getattr(error, "filename", None) or "")
         error = ServiceError("S009", what, where, "Nothing partial was kept. Check space and permissions.")
-    sys.stderr.write(render_error(error, is_colour=sys.stderr.isatty()))
+    text = render_error(error, is_colour=sys.stderr.isatty())
+    # Paths are absolute inside; people know their files as they see them from here.
+    sys.stderr.write(text.replace(f"{Path.cwd()}{os.sep}", ""))
     return error.exit_code
 
 

@@ -39,7 +39,12 @@ if TYPE_CHECKING:
 
 LINES_A_SESSION = 12
 LINES_A_RUN = 300
+#: Under this many sessions there is no Sharpe ratio (as in ``engine.app.statistics``).
+SESSIONS_MIN = 20
 _STATE_MARK = {TradingState.HALTED: "HALT", TradingState.REDUCING: "REDUCE", TradingState.ACTIVE: "ACTIVE"}
+_INDENT = " " * 13
+#: Alerts that only repeat a change of the trading state, which has its own line.
+_STATE_ALERTS = frozenset({"halted", "reducing", "active"})
 _SHORT_ZONE = {"America/New_York": "ET", "Europe/London": "UK", "UTC": "UTC"}
 
 
@@ -137,7 +142,7 @@ class Terminal:
         left = (bars_total - bars_done) / bars_per_s if bars_total and bars_per_s > 0 else math.nan
         eta = "" if math.isnan(left) else f"ETA {int(left // 60)}:{int(left % 60):02d}"
         total = f"/{bars_total:,}" if bars_total else ""
-        used = percent(var_usd / self._limit_usd, 0) if self._limit_usd > 0 else "unknown"
+        used = _share(var_usd, self._limit_usd)
         text = f"{bars_done:,}{total} bars  {rate(bars_per_s)} bars/s  VaR {used}  {eta}"
         day = _day(self._local(ts_ns))
         self._progress.update(self._task, completed=bars_done, total=bars_total, text=text, day=day)
@@ -150,7 +155,7 @@ class Terminal:
             self._progress.stop()
             self._progress = None
         self._write("")
-        self._write(closing(summary, folder, self._limit_usd, self._calendar))
+        self._write(closing(summary, folder, self._limit_usd))
 
     # ------------------------------------------------------------------------------------ event lines
 
@@ -176,15 +181,18 @@ class Terminal:
         self._var_usd = event.var_usd
 
     def _state(self, event: TradingStateChanged) -> None:
-        share = f"{percent(self._var_usd / self._limit_usd, 0)} of limit"
-        known = f"VaR {usd(self._var_usd)}   {share}" if self._var_usd == self._var_usd else "VaR unknown"  # noqa: PLR0124
-        mark = _STATE_MARK[event.state]
-        self._line(event.ts_ns, "RISK", f"{known:<44}{mark}", is_always=True)
+        self._risk_line(event.ts_ns, _STATE_MARK[event.state])
         if event.state is TradingState.HALTED:
-            name = f" --halt-id {event.halt_id}" if event.halt_id else ""
-            self._write(f"            {event.reason}: trading stopped, positions kept; lift with: astra resume{name}")
+            lift = f"; lift with: astra resume --halt-id {event.halt_id} ..." if event.halt_id else ""
+            self._write(f"{_INDENT}{event.reason}: trading stopped, positions kept{lift}")
         elif event.reason:
-            self._write(f"            {event.reason}")
+            self._write(f"{_INDENT}{event.reason}")
+
+    def _risk_line(self, ts_ns: int, mark: str) -> None:
+        text = "VaR unknown"
+        if math.isfinite(self._var_usd):
+            text = f"VaR {usd(self._var_usd)}   {_share(self._var_usd, self._limit_usd)} of limit"
+        self._line(ts_ns, "RISK", f"{text:<44}{mark}", is_always=True)
 
     def _limit(self, event: LimitChanged) -> None:
         if event.name == "var_limit_usd":
@@ -198,11 +206,11 @@ class Terminal:
         self._line(event.ts_ns, "COMMAND", text, is_always=True)
 
     def _alert(self, event: Alert) -> None:
-        # A change of state has its own line, with the figures.
-        if event.severity == "info" or event.kind in _STATE_ALERTS:
-            return
-        mark = "WARN" if event.severity == "warning" else "CRITICAL"
-        self._line(event.ts_ns, mark, event.text, is_always=event.severity == "critical")
+        if event.kind == "var_near_limit":
+            self._risk_line(event.ts_ns, "WARN")
+        elif event.severity != "info" and event.kind not in _STATE_ALERTS:
+            mark = "WARN" if event.severity == "warning" else "ALERT"
+            self._line(event.ts_ns, mark, event.text, is_always=event.severity == "critical")
 
     # ---------------------------------------------------------------------------------------- drawing
 
@@ -224,7 +232,7 @@ class Terminal:
     def _close_session(self) -> None:
         if self._hidden and self._lines_session:
             counts = ", ".join(f"{count:,} {word}" for word, count in sorted(self._hidden.items()))
-            self._write(f"            and {counts} in this session; all are in the run folder")
+            self._write(f"{_INDENT}and {counts} in this session; all are in the run folder")
         if self._lines_run >= LINES_A_RUN > self._lines_run - self._lines_session:
             self._write("  further sessions: only changes of the trading state are shown")
         self._hidden.clear()
@@ -250,11 +258,7 @@ class Terminal:
         self._progress.start()
 
 
-#: Alerts that only repeat a change of the trading state.
-_STATE_ALERTS = frozenset({"trading_state", "halted", "reducing", "active", "halt"})
-
-
-def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float, calendar: str) -> str:
+def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float) -> str:
     """Write the closing block of a run.
 
     Parameters
@@ -265,8 +269,6 @@ def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float, calendar
         The run folder.
     limit_usd : float
         The limit at the end.
-    calendar : str
-        For the standard error of the Sharpe ratio.
     """
     counts = [_count(summary[key], key[:-1]) for key in ("halts", "signals", "rebalances")]
     rejected = sum(summary.get("rejected", {}).values())
@@ -279,7 +281,7 @@ def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float, calendar
         f"finished in {seconds:.1f} s ({rate(speed)} bars/s)   {', '.join(counts)}",
         f"P&L       {gain}    costs {usd(summary['costs_usd'])}   "
         f"carry {usd(summary['funding_usd'], is_signed=True)}",
-        f"drawdown  {percent(summary['max_drawdown_frac'])}    Sharpe  {sharpe_text(summary, calendar)}",
+        f"drawdown  {percent(summary['max_drawdown_frac'])}    Sharpe  {sharpe_text(summary)}",
         f"VaR       {var}",
         f"digest    {summary['digest']}",
         f"report    {shown(folder / 'report.html')}",
@@ -287,31 +289,29 @@ def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float, calendar
     return "\n".join(lines)
 
 
-def sharpe_text(summary: Mapping[str, Any], calendar: str) -> str:
-    """Write the Sharpe ratio with its standard error sqrt(1 / years), or why there is none.
+def sharpe_text(summary: Mapping[str, Any]) -> str:
+    """Write the Sharpe ratio with its standard error, or why there is none.
 
     Examples
     --------
-    >>> sharpe_text({"sharpe": None, "sessions": 5}, "XNYS")
+    >>> sharpe_text({"sharpe": None, "sessions": 5})
     'not shown: 5 sessions (needs 20)'
-    >>> sharpe_text({"sharpe": 1.204, "sessions": 63}, "XNYS")
+    >>> sharpe_text({"sharpe": 1.204, "sharpe_se": 2.0, "sessions": 63})
     '1.20 +/- 2.00 (63 sessions)'
     """
     sessions, sharpe = summary["sessions"], summary["sharpe"]
-    if sharpe is None:
-        needs = " (needs 20)" if sessions < 20 else ": equity did not move"
-        return f"not shown: {_count(sessions, 'session')}{needs}"
-    years = sessions / (365 if calendar == "24/7" else 252)
-    return f"{sharpe:.2f} +/- {math.sqrt(1 / years):.2f} ({_count(sessions, 'session')})"
+    if sharpe is not None:
+        return f"{sharpe:.2f} +/- {summary['sharpe_se']:.2f} ({_count(sessions, 'session')})"
+    if sessions < SESSIONS_MIN:
+        return f"not shown: {_count(sessions, 'session')} (needs {SESSIONS_MIN})"
+    return f"not shown: {summary.get('sharpe_reason') or 'unknown'}"
 
 
 def exchange_zone(calendar: str) -> tuple[tzinfo, str]:
     """Return the local time of an exchange and its short name, as people there write it."""
-    if calendar == "24/7":
-        return ZoneInfo("UTC"), "UTC"
-    import exchange_calendars
+    from feeds.calendars import zone_of
 
-    zone = ZoneInfo(str(exchange_calendars.get_calendar(calendar).tz))
+    zone = ZoneInfo(zone_of(calendar))
     return zone, _SHORT_ZONE.get(zone.key, zone.key.rpartition("/")[2])
 
 
@@ -321,6 +321,11 @@ def shown(path: object) -> str:
         return str(Path(str(path)).relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def _share(var_usd: float, limit_usd: float) -> str:
+    """Never round up to the limit: 99.9% of it is not all of it."""
+    return f"{math.floor(100 * var_usd / limit_usd)}%" if math.isfinite(var_usd) else "unknown"
 
 
 def _option(options: object, key: str, form: str) -> str:

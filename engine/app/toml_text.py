@@ -171,10 +171,10 @@ def write(document: Mapping[str, Any]) -> str:
     blocks = []
     for name, table in document.items():
         is_array = isinstance(table, list | tuple)
-        header = f"[[{_key_text(name)}]]" if is_array else f"[{_key_text(name)}]"
+        header = f"[[{key_text(name)}]]" if is_array else f"[{key_text(name)}]"
         for one in table if is_array else (table,):
             lines = [
-                f"{_key_text(key)} = {write_value(value)}" for key, value in one.items() if value is not None
+                f"{key_text(key)} = {write_value(value)}" for key, value in one.items() if value is not None
             ]
             blocks.append("\n".join([header, *lines]) + "\n")
     return "\n".join(blocks)
@@ -187,12 +187,13 @@ def write_value(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, Mapping):
-        pairs = (f"{_key_text(k)} = {write_value(v)}" for k, v in value.items() if v is not None)
+        pairs = (f"{key_text(k)} = {write_value(v)}" for k, v in value.items() if v is not None)
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(write_value(item) for item in value) + "]"
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _key_text(key: str) -> str:
+def key_text(key: str) -> str:
+    """Write a key, in quotes where TOML needs them."""
     return key if _BARE.fullmatch(key) else write_value(key)

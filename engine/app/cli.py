@@ -1,0 +1,58 @@
+"""The ``astra`` command: every verb in one list.
+
+Verbs import what they need when they run, so that ``astra --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from engine.app.verbs import config, data, operator, replay, runs, tools
+from engine.app.verbs.about import installed_version
+
+app = typer.Typer(
+    name="astra",
+    help="Replay 1-minute bars on paper: pair signals, convex rebalancing, a VaR limit that halts.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_START, _WORK, _ANALYSE, _OPERATE = "Start", "Run", "Analyse", "Operate"
+
+app.command(rich_help_panel=_START)(tools.init)
+app.command(rich_help_panel=_START)(replay.check)
+app.command(rich_help_panel=_START)(tools.doctor)
+app.add_typer(config.app, name="config", rich_help_panel=_START)
+app.command(rich_help_panel=_WORK)(replay.replay)
+app.command(rich_help_panel=_WORK)(replay.verify)
+app.command(rich_help_panel=_WORK)(replay.lookahead)
+app.add_typer(runs.app, name="runs", rich_help_panel=_WORK)
+app.add_typer(data.app, name="data", rich_help_panel=_WORK)
+app.command(rich_help_panel=_ANALYSE)(tools.var)
+app.command(rich_help_panel=_ANALYSE)(tools.optimise)
+app.command(rich_help_panel=_OPERATE)(operator.halt)
+app.command(rich_help_panel=_OPERATE)(operator.resume)
+app.command(rich_help_panel=_OPERATE)(operator.limits)
+app.command(rich_help_panel=_OPERATE)(operator.flatten)
+app.command(rich_help_panel=_OPERATE)(operator.rebalance)
+
+
+def _say_version(is_asked: bool) -> None:  # noqa: FBT001 - typer calls it
+    if is_asked:
+        typer.echo(f"astra {installed_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def astra(
+    version: Annotated[  # noqa: ARG001 - its callback answers
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version.")
+    ] = False,
+    debug: Annotated[  # noqa: ARG001 - main() reads it, at any place
+        bool, typer.Option("--debug", help="Show tracebacks with errors; may stand anywhere.")
+    ] = False,
+) -> None:
+    """Take the options that stand before the verb."""

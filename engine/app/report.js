@@ -1,0 +1,119 @@
+"use strict";
+(() => {
+  const charts = JSON.parse(document.getElementById("chart-data").textContent);
+  const dashes = { main: [], second: [2, 3], limit: [], budget: [7, 4], loss: [] };
+  const widths = { main: 1.5, second: 1.2, limit: 2, budget: 1.5, loss: 1.2 };
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+  const pad = (n) => String(n).padStart(2, "0");
+  const instant = (minute) => new Date(minute * 60000);
+  const day = (d) => `${d.getUTCFullYear()}-${pad(d.getUTCMonth() + 1)}-${pad(d.getUTCDate())}`;
+  const time = (d) => `${pad(d.getUTCHours())}:${pad(d.getUTCMinutes())}`;
+  const usd = (v) => (v < 0 ? "−$" : "$") + Math.abs(v).toLocaleString("en-US", { maximumFractionDigits: 0 });
+  const frac = (v) => (v * 100).toFixed(3).replace("-", "−") + "%";
+
+  // Ticks stand on first bars of sessions while several are in view, and on even bars within one.
+  function ticks(chart) {
+    const starts = chart.sessions;
+    const sessionOf = (row) => {
+      let k = starts.length - 1;
+      while (k > 0 && starts[k][0] > row) k -= 1;
+      return starts[k];
+    };
+    return {
+      splits: (u, axis, min, max) => {
+        const room = Math.max(2, Math.floor(u.width / 110));
+        const inView = starts.map((s) => s[0]).filter((row) => row >= min && row <= max);
+        if (inView.length > 2) {
+          const step = Math.ceil(inView.length / room);
+          return inView.filter((_, k) => k % step === 0);
+        }
+        const step = Math.max(1, Math.ceil((max - min) / room / 30) * 30);
+        const rows = [];
+        for (let row = Math.ceil(min / step) * step; row <= max; row += step) rows.push(row);
+        return rows;
+      },
+      values: (u, splits) => {
+        const isDaily = splits.length > 1 && splits.every((row) => sessionOf(row)[0] === row);
+        return splits.map((row) => {
+          const [first, minute] = sessionOf(row);
+          const d = instant(minute + row - first);
+          return isDaily || row === first ? day(d) : time(d);
+        });
+      },
+    };
+  }
+
+  // Spans of REDUCING and HALTED: a tint, a hatch of its own direction, and the word where there is room.
+  function drawSpans(u, found) {
+    const { ctx, bbox } = u;
+    const scale = devicePixelRatio || 1;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    ctx.clip();
+    for (const [start, stop, state] of found) {
+      const left = u.valToPos(start, "x", true);
+      const width = Math.max(u.valToPos(stop, "x", true) - left, scale);
+      const lean = state === "HALTED" ? 1 : -1;
+      ctx.save();
+      ctx.beginPath();
+      ctx.rect(left, bbox.top, width, bbox.height);
+      ctx.clip();
+      ctx.fillStyle = ctx.strokeStyle = colour(state.toLowerCase());
+      ctx.globalAlpha = 0.1;
+      ctx.fill();
+      ctx.globalAlpha = 0.35;
+      ctx.lineWidth = scale;
+      ctx.beginPath();
+      for (let x = left - bbox.height; x < left + width + bbox.height; x += 9 * scale) {
+        ctx.moveTo(x, bbox.top);
+        ctx.lineTo(x + lean * bbox.height, bbox.top + bbox.height);
+      }
+      ctx.stroke();
+      ctx.globalAlpha = 1;
+      ctx.font = `600 ${11 * scale}px system-ui, sans-serif`;
+      if (ctx.measureText(state).width + 8 * scale < width) {
+        ctx.textBaseline = "bottom";
+        ctx.fillText(state, left + 4 * scale, bbox.top + bbox.height - 4 * scale);
+      }
+      ctx.restore();
+    }
+    ctx.restore();
+  }
+
+  function draw(chart) {
+    const element = document.getElementById("chart-" + chart.id);
+    const write = chart.unit === "usd" ? usd : frac;
+    const n = chart.row.length;
+    const axis = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
+    const when = (u, v, s, k) => (k == null ? "–" : `${day(instant(chart.minute[k]))} ${time(instant(chart.minute[k]))}`);
+    const series = chart.lines.map((line) => ({
+      label: line.label,
+      stroke: colour(line.kind),
+      dash: dashes[line.kind],
+      width: widths[line.kind],
+      fill: line.kind === "loss" ? colour("fill") : undefined,
+      points: { show: n < 3 },
+      value: (u, v) => (v == null ? "–" : write(v)),
+    }));
+    const plot = new uPlot({
+      width: element.clientWidth,
+      height: chart.height,
+      scales: { x: { time: false } },
+      axes: [{ ...axis, ...ticks(chart) }, { ...axis, size: 84, values: (u, v) => v.map(write) }],
+      series: [{ label: "Time", value: when }, ...series],
+      cursor: { drag: { x: true, y: false }, sync: { key: "astra", scales: ["x", null] } },
+      hooks: { drawClear: [(u) => drawSpans(u, chart.spans || [])] },
+    }, [chart.row, ...chart.lines.map((line) => (Array.isArray(line.values) ? line.values : Array(n).fill(line.values)))], element);
+    new ResizeObserver(() => {
+      if (element.clientWidth !== plot.width) plot.setSize({ width: element.clientWidth, height: chart.height });
+    }).observe(element);
+    return plot;
+  }
+
+  let plots = charts.map(draw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    plots.forEach((plot) => plot.destroy());
+    plots = charts.map(draw);
+  });
+})();

@@ -1,0 +1,191 @@
+"""The tear sheet of a run: a pure function from a run folder to one self-contained HTML page.
+
+The page asks the network for nothing, and a content security policy that names its two scripts by hash keeps
+it so. The same folder gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+import numpy as np
+
+from engine.app import report_figures as figures
+from engine.app import report_tables as tables
+from engine.app.render import percent, usd
+from engine.app.report_charts import Clock, Line, Span, chart, drawdown_frac, histogram, spans
+from engine.app.report_data import RunData, read_run
+from engine.app.statistics import EquityStatistics, periods_per_year
+from engine.app.terminal import exchange_zone
+
+_BUDGET_FRAC: Final = 0.90
+#: More spans than this cannot be told apart on a chart; the table below it still counts them.
+_SPANS_MAX: Final = 500
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` into a run folder.
+
+    Parameters
+    ----------
+    folder : Path
+        As ``astra replay`` leaves it.
+
+    Returns
+    -------
+    Path
+        Of the page.
+
+    Raises
+    ------
+    DataError
+        D011 if it is no run folder, D013 if a file in it cannot be read.
+    """
+    page = render_report(read_run(folder))
+    path = folder / "report.html"
+    unfinished = folder / "report.html.part"
+    unfinished.write_text(page, encoding="utf-8", newline="\n")
+    unfinished.replace(path)
+    return path
+
+
+def render_report(data: RunData) -> str:
+    """Render the page of a run.
+
+    Parameters
+    ----------
+    data : RunData
+
+    Returns
+    -------
+    str
+        HTML. Everything that came from the run is escaped: symbols and configuration are not trusted.
+    """
+    clock = Clock(*exchange_zone(data.calendar))
+    statistics = EquityStatistics(periods_per_year(data.calendar))
+    statistics.update(data.book.ts_ns, data.book.numbers["equity_usd"])
+    found = spans(data.risk.texts["state"])
+    charts = _charts(data, found, clock)
+    scripts = [_asset("vendor/uplot/uPlot.iife.min.js"), _asset("report.js")]
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string(_asset("report_template.html.j2"))
+    return template.render(
+        data=data,
+        summary=data.summary,
+        facts=figures.run_facts(data),
+        period=_period(data, clock),
+        zone=clock.name,
+        state=data.risk.texts["state"][-1] if len(data.risk) else "",
+        figures=figures.key_figures(data, statistics),
+        charts=charts,
+        chart_data=_json(charts),
+        sessions=tables.sessions_grid(data, statistics),
+        states=tables.states_grid(data, found, clock),
+        signals=tables.signals_grid(data),
+        z=tables.z_grid(data),
+        z_histogram=histogram(data.z_counts) if data.z_counts.any() else None,
+        costs=tables.costs_grid(data, statistics.mean_equity_usd),
+        decisions=tables.decisions_grid(data, clock),
+        bars=tables.bars_grid(data.summary),
+        notes=tables.notes_grid(data.summary),
+        alerts=tables.alerts_grid(data.alerts, clock),
+        var_method=figures.var_method(data.config),
+        scripts=scripts,
+        script_hashes=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
+        styles=[_asset(name) for name in ("vendor/uplot/uPlot.min.css", "report.css")],
+        licence=_asset("vendor/uplot/LICENSE"),
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("engine.app").joinpath(name).read_text(encoding="utf-8").strip()
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _json(value: Any) -> str:
+    """Encode for a script element: no character that could end it."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _period(data: RunData, clock: Clock) -> str:
+    ts_ns = data.book.ts_ns if len(data.book) else data.signals.ts_ns
+    if not len(ts_ns):
+        return "no bars"
+    return f"{clock.text(int(ts_ns[0]))} to {clock.text(int(ts_ns[-1]))} {clock.name}"
+
+
+def _charts(data: RunData, found: list[Span], clock: Clock) -> list[dict[str, Any]]:
+    """Return the charts there is data for, each with the sentence that stands in for it."""
+    charts = []
+    if len(data.book):
+        equity = data.book.numbers["equity_usd"]
+        drawdown = drawdown_frac(equity)
+        charts += [
+            {
+                "id": "equity",
+                "title": "Equity",
+                "height": 240,
+                "alt": _alt("Equity", usd, equity),
+                **chart(data.book.ts_ns, [Line("Equity", "main", equity)], "usd", clock),
+            },
+            {
+                "id": "drawdown",
+                "title": "Drawdown",
+                "height": 140,
+                "alt": f"The largest drawdown was {percent(-float(np.nanmin(drawdown)), 3)}.",
+                **chart(data.book.ts_ns, [Line("Drawdown", "loss", drawdown)], "frac", clock),
+            },
+        ]
+    if len(data.risk):
+        charts.append(_var_chart(data, found, clock))
+    return charts
+
+
+def _var_chart(data: RunData, found: list[Span], clock: Clock) -> dict[str, Any]:
+    risk = data.risk.numbers
+    upper = risk["var_upper_usd"]
+    lines = [Line("VaR, upper", "main", upper), Line("VaR", "second", risk["var_usd"])]
+    limit = risk.get("var_limit_usd")
+    if limit is None and data.var_limit_usd is not None:
+        limit = np.full(len(upper), data.var_limit_usd)
+    if limit is not None:
+        budget_frac = float(data.config.get("risk", {}).get("budget_frac", _BUDGET_FRAC))
+        lines += [Line("Limit", "limit", limit), Line("Budget", "budget", limit * budget_frac)]
+    unknown = int(np.count_nonzero(np.isnan(upper)))
+    stopped = sum(span.stop - span.start for span in found if span.state == "HALTED")
+    reduced = sum(span.stop - span.start for span in found if span.state == "REDUCING")
+    words = [
+        _alt("VaR (upper)", usd, upper),
+        f"The limit at the end was {usd(float(limit[-1]))}." if limit is not None else "",
+        f"Trading was halted on {stopped:,} bars and reducing on {reduced:,} of {len(upper):,}.",
+        f"VaR was unknown on {unknown:,} bars." if unknown else "",
+    ]
+    return {
+        "id": "var",
+        "title": "VaR against its limit",
+        "height": 260,
+        "alt": " ".join(word for word in words if word),
+        "spans": [(span.start, span.stop, span.state) for span in found[:_SPANS_MAX]],
+        **chart(data.risk.ts_ns, lines, "usd", clock),
+    }
+
+
+def _alt(name: str, write: Any, values: Any) -> str:
+    if np.isnan(values).all():
+        return f"{name} was unknown throughout."
+    return (
+        f"{name} began at {write(float(values[0]))} and ended at {write(float(values[-1]))}; "
+        f"lowest {write(float(np.nanmin(values)))}, highest {write(float(np.nanmax(values)))}."
+    )

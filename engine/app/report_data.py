@@ -1,0 +1,243 @@
+"""A run folder as a report reads it: tables as columns, the rest as plain values."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.app.report_charts import Z_EDGES, session_starts, utc_day, z_bins
+from engine.errors import DataError
+from engine.events import BoolArray, FloatArray, IntArray
+from engine.sinks.run_folder import SCHEMAS
+
+_COLUMNS: Final = {
+    "signals": ("ts", "strategy", "spread", "side"),
+    "targets": ("ts", "status", "reason"),
+    "fills": ("ts", "symbol", "quantity", "price_usd", "cost_usd"),
+    "book": ("ts", "equity_usd", "gross_usd"),
+    "risk": ("ts", "var_usd", "var_upper_usd", "state"),
+}
+#: Read when a table has them.
+_OPTIONAL: Final = {"risk": ("var_limit_usd",)}
+
+
+class Columns(msgspec.Struct, frozen=True):
+    """One table: ``ts_ns`` and the other columns by name, numbers as float64, text as lists."""
+
+    ts_ns: IntArray
+    numbers: dict[str, FloatArray]
+    texts: dict[str, list[str]]
+
+    def __len__(self) -> int:
+        return len(self.ts_ns)
+
+
+class SpreadZ(msgspec.Struct, frozen=True):
+    """z of one spread outside the first bar of each session: count, sd (ddof 1), count beyond 2."""
+
+    strategy: str
+    spread: str
+    n: int
+    sd: float
+    beyond_2: int
+
+
+class RunData(msgspec.Struct, frozen=True):
+    """Everything a report is made from.
+
+    ``z_counts`` has shape (len(Z_EDGES) - 1,), all zero without a trace.
+    """
+
+    name: str
+    run: dict[str, Any]
+    summary: dict[str, Any]
+    config: dict[str, Any]
+    config_text: str
+    signals: Columns
+    targets: Columns
+    fills: Columns
+    book: Columns
+    risk: Columns
+    alerts: list[dict[str, Any]]
+    z_counts: IntArray
+    z_spreads: list[SpreadZ]
+
+    @property
+    def var_limit_usd(self) -> float | None:
+        """The limit of the configuration."""
+        limit = self.config.get("risk", {}).get("var_limit_usd")
+        return float(limit) if limit is not None else None
+
+    @property
+    def calendar(self) -> str:
+        """The calendar of the configuration."""
+        return str(self.config.get("universe", {}).get("calendar", "24/7"))
+
+
+def read_run(folder: Path) -> RunData:
+    """Read a run folder; a table that was not written counts as empty.
+
+    Parameters
+    ----------
+    folder : Path
+        Must hold ``run.json`` and ``summary.json``.
+
+    Raises
+    ------
+    DataError
+        D011 if it is no run folder, D013 if a file in it cannot be read.
+    """
+    folder = folder.resolve()
+    run, summary = (_json_object(folder / name) for name in ("run.json", "summary.json"))
+    config_path = folder / "config.toml"
+    config_text = _text(config_path) if config_path.exists() else ""
+    try:
+        config = tomllib.loads(config_text)
+    except tomllib.TOMLDecodeError as error:
+        raise _damaged(config_path, error) from None
+    z_counts, z_spreads = _read_trace(folder / "trace.parquet")
+    tables = {name: _read_table(folder / f"{name}.parquet", name) for name in _COLUMNS}
+    return RunData(
+        name=folder.name,
+        run=run,
+        summary=summary,
+        config=config,
+        config_text=config_text,
+        alerts=_read_alerts(folder / "alerts.jsonl"),
+        z_counts=z_counts,
+        z_spreads=z_spreads,
+        **tables,
+    )
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise DataError(
+            "D011",
+            f"{path.parent.name} is not the folder of a finished run: it has no {path.name}",
+            str(path.parent),
+            "A report needs the run's own account of itself.\nGive a folder that astra replay has written.",
+        )
+    try:
+        value = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise _damaged(path, error) from None
+    if not isinstance(value, dict):
+        raise _damaged(path, f"it must hold an object, was {type(value).__name__}")
+    return value
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, cause: object) -> DataError:
+    detail = f"{cause}\nA report of half a run would mislead. Run the replay again, or restore the file."
+    return DataError("D013", f"{path.name} could not be read", str(path), detail)
+
+
+def _read_alerts(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in _text(path).splitlines() if line]
+    except json.JSONDecodeError as error:
+        raise _damaged(path, error) from None
+
+
+def _read_table(path: Path, name: str) -> Columns:
+    """Read the columns that the report uses, of a table that may be absent."""
+    needed = _COLUMNS[name]
+    if not path.exists():
+        return _columns(SCHEMAS[name].empty_table().select(needed))
+    try:
+        has = pq.read_schema(path).names
+        missing = [column for column in needed if column not in has]
+        if missing:
+            raise _damaged(path, f"it has no column {', '.join(missing)}")
+        optional = [column for column in _OPTIONAL.get(name, ()) if column in has]
+        return _columns(pq.read_table(path, columns=[*needed, *optional]))
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _columns(table: pa.Table) -> Columns:
+    numbers: dict[str, FloatArray] = {}
+    texts: dict[str, list[str]] = {}
+    for field in table.schema:
+        if pa.types.is_floating(field.type) or pa.types.is_integer(field.type):
+            numbers[field.name] = np.asarray(table[field.name].to_numpy(), dtype=np.float64)
+        elif field.name != "ts":
+            texts[field.name] = [value or "" for value in table[field.name].to_pylist()]
+    return Columns(_ts_ns(table["ts"]), numbers, texts)
+
+
+def _ts_ns(column: pa.ChunkedArray) -> IntArray:
+    whole = column.cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
+    return np.asarray(whole.to_numpy(), dtype=np.int64)
+
+
+class _Moments:
+    """Sums of z by spread, session openings left out; z is of order 1, so plain sums are exact enough."""
+
+    def __init__(self) -> None:
+        self.z_counts = np.zeros(len(Z_EDGES) - 1, dtype=np.int64)
+        self.sums: dict[tuple[str, str], FloatArray] = {}
+        self._opening_ns = -1
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        table = pa.Table.from_batches([batch])
+        ts_ns = _ts_ns(table["ts"])
+        z = np.asarray(table["z"].to_numpy(), dtype=np.float64)
+        is_used = np.isfinite(z) & ~self._is_opening(ts_ns)
+        self.z_counts += z_bins(z[is_used])
+        names = list(zip(table["strategy"].to_pylist(), table["spread"].to_pylist(), strict=True))
+        codes = {name: code for code, name in enumerate(dict.fromkeys(names))}
+        code = np.fromiter((codes[name] for name in names), np.int64, len(names))[is_used]
+        z = z[is_used]
+        columns = [
+            np.bincount(code, weights=weights, minlength=len(codes))
+            for weights in (np.ones_like(z), z, z * z, (np.abs(z) > 2.0).astype(np.float64))
+        ]
+        for name, k in codes.items():
+            self.sums[name] = self.sums.get(name, np.zeros(4)) + np.array([c[k] for c in columns])
+
+    def _is_opening(self, ts_ns: IntArray) -> BoolArray:
+        starts = session_starts(ts_ns)
+        first_ns = ts_ns[starts]
+        if len(starts) and utc_day(self._opening_ns) == utc_day(int(first_ns[0])):
+            first_ns[0] = self._opening_ns
+        lengths = np.diff(np.append(starts, len(ts_ns)))
+        if len(starts):
+            self._opening_ns = int(first_ns[-1])
+        return np.asarray(ts_ns == np.repeat(first_ns, lengths), dtype=np.bool_)
+
+    def spreads(self) -> list[SpreadZ]:
+        found = []
+        for (strategy, spread), (n, total, squares, beyond) in self.sums.items():
+            variance = (squares - total * total / n) / (n - 1.0) if n > 1 else math.nan
+            found.append(SpreadZ(strategy, spread, int(n), math.sqrt(max(variance, 0.0)), int(beyond)))
+        return found
+
+
+def _read_trace(path: Path) -> tuple[IntArray, list[SpreadZ]]:
+    """Read z a batch at a time: a trace can be larger than memory."""
+    moments = _Moments()
+    if path.exists():
+        try:
+            for batch in pq.ParquetFile(path).iter_batches(columns=["ts", "strategy", "spread", "z"]):
+                moments.add(batch)
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise _damaged(path, error) from None
+    return moments.z_counts, moments.spreads()

@@ -1,0 +1,252 @@
+"""The small files of a run folder (run.json, config.toml, summary.json), written and read back."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from engine.app.config import Config, config_hash, load, resolved_toml
+from engine.app.source import Source
+from engine.app.statistics import EquityStatistics
+from engine.clock import wall_ns
+from engine.commands import Keys, read_commands
+from engine.errors import CommandError, ConfigError, DataError
+from engine.events import Command
+from engine.status import Status
+
+_PACKAGES: Final = ("numpy", "numba", "scipy", "cvxpy", "clarabel", "pandas", "pyarrow", "msgspec")
+_COMMANDS_NAME: Final = "commands.jsonl"
+
+
+class PastRun(msgspec.Struct, frozen=True):
+    """What is needed to run a folder again."""
+
+    config: Config
+    digest: str
+    from_: str | None
+    to: str | None
+    commands: Path | None
+
+
+def iso(ts_ns: int) -> str:
+    """Write an instant: 2018-02-20T14:31:00Z."""
+    return str(np.datetime64(ts_ns, "s" if ts_ns < 10**11 else "ns").astype("datetime64[s]")) + "Z"
+
+
+def make_folder(config: Config, out: Path | None) -> Path:
+    """Create the run folder; an existing one is never written over.
+
+    Raises
+    ------
+    ConfigError
+        C012 if ``out`` exists and is not empty, or cannot be created.
+    """
+    if out is None:
+        stem = Path(config.source.name).stem
+        name = stem if stem != "astra" else config.output.dir.parent.name or stem
+        stamp = np.datetime64(wall_ns(), "ns").astype("datetime64[s]").item().strftime("%Y%m%dT%H%M%SZ")
+        out = _free(config.output.dir / f"{stamp}-{name}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        hint = "A run never writes over another one. Choose a new folder or remove this one."
+        raise ConfigError("C012", f"run folder {out} exists and is not empty", "--out", hint)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError("C012", f"cannot create run folder {out}: {error.strerror}", "--out") from None
+    return out
+
+
+def _free(folder: Path) -> Path:
+    """Two runs may start within one second."""
+    candidate, count = folder, 1
+    while candidate.exists():
+        count += 1
+        candidate = folder.with_name(f"{folder.name}-{count}")
+    return candidate
+
+
+def point_latest(folder: Path) -> None:
+    """Make ``latest`` beside the folder point to it; silently not where links do not exist."""
+    link = folder.parent / "latest"
+    try:
+        if link.is_symlink():
+            link.unlink()
+        link.symlink_to(folder.name, target_is_directory=True)
+    except OSError:
+        return
+
+
+def keys_from_environment() -> Keys:
+    """Read the secrets that verify operator commands.
+
+    Raises
+    ------
+    CommandError
+        O002 if there is none: every command would be refused.
+    """
+    operator, halt = os.environ.get("ASTRA_OPERATOR_KEY", ""), os.environ.get("ASTRA_HALT_KEY", "")
+    if not operator and not halt:
+        hint = "Set the keys the commands were signed with; they are never read from a file of the run."
+        raise CommandError(
+            "O002", "no key to verify commands with", "ASTRA_OPERATOR_KEY, ASTRA_HALT_KEY", hint
+        )
+    return Keys(operator.encode(), halt.encode())
+
+
+def read_command_file(path: Path | None) -> tuple[list[Command], str]:
+    """Read a commands file; return the commands in order of time, and the text.
+
+    Raises
+    ------
+    CommandError
+        O003 if it cannot be read, naming the line.
+    """
+    if path is None:
+        return [], ""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError("O003", f"cannot read commands: {error}", str(path)) from None
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            read_commands(line)
+        except msgspec.MsgspecError as error:
+            hint = 'A line is {"ts_ns": …, "body": "…", "signature": "…"}, as astra halt --commands writes it.'
+            raise CommandError("O003", f"not a signed command: {error}", f"{path}:{number}", hint) from None
+    return read_commands(text), text
+
+
+def summary(
+    status: Status,
+    statistics: EquityStatistics,
+    received: int,
+    n_symbols: int,
+    seconds: float,
+    digests: tuple[str, str | None],
+    equity_usd: float,
+) -> dict[str, Any]:
+    """Sum up a run; the keys are a contract (docs/run-folder.md). Unknown figures are None."""
+    book, risk = status.book, status.risk
+    end_usd = book.equity_usd if book is not None else equity_usd
+    digest, journal_digest = digests
+    return {
+        "bars": received,
+        "accepted": status.accepted,
+        "rejected": dict(sorted(status.rejected.items())),
+        "pending": status.pending,
+        "slices": status.slices,
+        "symbols": n_symbols,
+        "sessions": status.sessions,
+        "signals": status.signals,
+        "fills": status.fills,
+        "rebalances": status.rebalances,
+        "pnl_usd": end_usd - equity_usd,
+        "total_return_frac": end_usd / equity_usd - 1.0,
+        "costs_usd": book.costs_usd if book is not None else 0.0,
+        "funding_usd": book.funding_usd if book is not None else 0.0,
+        "max_drawdown_frac": _known(statistics.max_drawdown_frac) or 0.0,
+        "sharpe": _known(statistics.sharpe),
+        "sharpe_se": _known(statistics.sharpe_se),
+        "sharpe_reason": statistics.sharpe_reason,
+        "var_last_usd": _known(risk.var_usd) if risk is not None else 0.0,
+        "var_peak_usd": status.var_peak_usd,
+        "state": status.trading_state.value,
+        "halts": status.halts,
+        "halt_id": status.halt_id,
+        "alerts": status.alerts,
+        "notes": [
+            {"strategy": n.strategy, "spread": n.spread, "note": n.note, **_known_values(n.values)}
+            for n in status.notes.values()
+        ],
+        "seconds": seconds,
+        "bars_per_s": received / seconds if seconds > 0.0 else 0.0,
+        "digest": digest,
+        "journal_digest": journal_digest,
+    }
+
+
+def _known(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _known_values(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: _known(value) for name, value in values.items()}
+
+
+def write(
+    folder: Path,
+    config: Config,
+    source: Source,
+    summary_: dict[str, Any],
+    argv: list[str],
+    exit_reason: str,
+    command_text: str,
+    span: tuple[str | None, str | None],
+) -> None:
+    """Write run.json, config.toml, summary.json, the commands that were replayed, and the report."""
+    from engine.app.report import write_report
+
+    (folder / "config.toml").write_text(resolved_toml(config), encoding="utf-8")
+    if command_text:
+        (folder / _COMMANDS_NAME).write_text(command_text, encoding="utf-8")
+    run = {
+        "version": _version("astra-quant"),
+        "argv": argv,
+        "config_hash": config_hash(config),
+        "data": {"path": source.name, "fingerprint": source.fingerprint, "from": span[0], "to": span[1]},
+        "seed": config.risk.seed,
+        "commands": _COMMANDS_NAME if command_text else None,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "exit_reason": exit_reason,
+    }
+    _dump(folder / "run.json", run)
+    _dump(folder / "summary.json", summary_)
+    write_report(folder)
+
+
+def _dump(path: Path, document: dict[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def read_past_run(folder: Path, data: Path | None) -> PastRun:
+    """Read what is needed to run a folder again.
+
+    Raises
+    ------
+    DataError
+        D011 if the folder is no run folder; D012 if the bars have changed since.
+    """
+    try:
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        digest = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["digest"]
+        overrides = [f"feed.path={json.dumps(str(data.resolve()))}"] if data is not None else []
+        config = load(folder / "config.toml", overrides)
+        span, commands = run["data"], run["commands"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = "A run folder holds run.json, config.toml and summary.json; runs/latest is the newest."
+        raise DataError("D011", f"{folder} is no complete run folder: {error}", str(folder), hint) from None
+    from engine.app.source import fingerprint_of
+
+    now = fingerprint_of(config)
+    if now != span["fingerprint"]:
+        hint = "The result would be another. Name the bars of the run with --data."
+        raise DataError("D012", "the bars have changed since the run", span["path"], hint)
+    return PastRun(config, digest, span["from"], span["to"], folder / commands if commands else None)
+

@@ -1,0 +1,98 @@
+"""Arguments that several verbs share, and how they are read."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from engine.app.config import Config
+
+ConfigFile = Annotated[
+    Path | None, typer.Argument(metavar="[CONFIG]", help="Configuration file; default ./astra.toml.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key: risk.seed=8, strategy.0.entry_z=2.5. Repeatable."),
+]
+Data = Annotated[Path | None, typer.Option(help="Bars to use instead of [feed] path.", show_default=False)]
+From = Annotated[str | None, typer.Option("--from", metavar="DATE", help="First session.", show_default=False)]
+To = Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last session, inclusive.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
+
+DEFAULT_CONFIG = Path("astra.toml")
+
+
+def load_config(path: Path | None, overrides: list[str] | None, data: Path | None = None) -> Config:
+    """Read the configuration a command line asks for."""
+    from engine.app.config import load
+
+    changes = list(overrides or ())
+    if data is not None:
+        changes.append(f"feed.path={json.dumps(str(data.resolve()))}")
+    return load(path or DEFAULT_CONFIG, changes)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON document, or say on which line it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise bad_argument(f"there is no file {path}", str(path)) from None
+    except json.JSONDecodeError as error:
+        raise bad_argument(f"{path} is not valid JSON: {error.msg}", f"{path}:{error.lineno}") from None
+    except UnicodeDecodeError:
+        raise bad_argument(f"{path} is not UTF-8 text", str(path)) from None
+
+
+def check_dates(first: str | None, last: str | None) -> None:
+    """Refuse dates (or instants) that are none, or dates that stand in the wrong order."""
+    for option, text in (("--from", first), ("--to", last)):
+        try:
+            datetime.fromisoformat(text or "2026-01-05")
+        except ValueError:
+            raise bad_argument(f'{option} must be a date like 2026-01-05, was "{text}"', option) from None
+    if first and last and len(first) == len(last) == len("2026-01-05") and first > last:
+        raise bad_argument(f"--from must not be after --to, was {first} and {last}", "--from")
+
+
+def instant_ns(text: str, option: str) -> int:
+    """Read an instant with its time zone, as nanoseconds UTC.
+
+    Raises
+    ------
+    ConfigError
+        C013 if it is no instant or names no zone.
+
+    Examples
+    --------
+    >>> instant_ns("2026-01-05T10:00:00-05:00", "--at")
+    1767625200000000000
+    """
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        why = "names no time zone" if instant else "is no date and time"
+        raise bad_argument(f'{option} {why}, was "{text}"', option, "Write 2026-01-05T10:00:00-05:00, or end it with Z.")
+    since = instant - datetime(1970, 1, 1, tzinfo=UTC)
+    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
+
+
+def bad_argument(what: str, where: str, detail: str = "") -> ConfigError:
+    """Make the error for an argument that cannot be used (C013)."""
+    return ConfigError("C013", what, where, detail)
+
+
+def to_json(value: Any) -> str:
+    """Write one JSON object; a figure that is not a number becomes null."""
+    import msgspec
+
+    return msgspec.json.encode(value, enc_hook=str).decode()

@@ -1,0 +1,77 @@
+"""``init``, ``var``, ``optimise`` and ``doctor``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine.app.verbs.options import DEFAULT_CONFIG, AsJson, read_json, to_json
+
+JsonFile = Annotated[Path, typer.Argument(metavar="FILE.json", help="What to measure; see docs/cli.md.")]
+
+
+def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")] = Path()) -> None:
+    """Create a configuration and synthetic bars, ready to replay."""
+    from engine.app.init import scaffold
+
+    for line in scaffold(folder):
+        typer.echo(f"  {line}")
+    enter = "" if folder == Path() else f"cd {folder} && "
+    typer.echo(f"  next: {enter}astra check && astra replay")
+
+
+def var(file: JsonFile, is_json: AsJson = False) -> None:
+    """Measure VaR and ES of one book."""
+    from risk.book_file import measure_book
+
+    _tell(measure_book(read_json(file)), is_json=is_json)
+
+
+def optimise(file: JsonFile, is_json: AsJson = False) -> None:
+    """Solve one allocation problem."""
+    from strategies.allocators.problem_file import optimise as solve
+
+    _tell(solve(read_json(file)), is_json=is_json)
+
+
+def doctor(
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", show_default=False)] = None,
+) -> None:
+    """Check this machine: packages, Numba, solver, calendars, disk, servers; exit 5 if it is unfit."""
+    from engine.app.config import load
+    from engine.app.doctor import examine
+    from engine.app.render import render_table
+
+    path = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
+    loaded = load(path) if path else None
+    findings = list(examine(loaded, loaded.output.dir if loaded else Path()))
+    rows = [[finding.name, finding.state, finding.text] for finding in findings]
+    typer.echo(render_table(["check", "state", "finding"], rows), nl=False)
+    if any(finding.state == "fail" for finding in findings):
+        raise typer.Exit(5)
+
+
+def _tell(answer: Mapping[str, Any], *, is_json: bool) -> None:
+    from engine.app.render import render_table
+
+    if is_json:
+        typer.echo(to_json(answer))
+        return
+    rows: list[list[str]] = []
+    for key, value in answer.items():
+        if isinstance(value, Mapping):
+            rows += [[f"{key}.{name}", _figure(one)] for name, one in value.items()]
+        else:
+            rows.append([key, _figure(value)])
+    typer.echo(render_table(["figure", "value"], rows), nl=False)
+
+
+def _figure(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.6g}" if abs(value) < 100 else f"{value:,.2f}"
+    return value if isinstance(value, str) else to_json(value)

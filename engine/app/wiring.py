@@ -1,0 +1,173 @@
+"""The composition root: from a configuration to a loop. The only file that names concrete parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.app.config import Config
+from engine.app.plugins import registry
+from engine.book import Book, Funding
+from engine.bus import Bus
+from engine.commands import Keys, Verifier
+from engine.desk import RiskRule, TradingDesk
+from engine.errors import DataError
+from engine.events import FloatArray
+from engine.execution import Costs
+from engine.journal import JournalWriter
+from engine.loop import Listener, Loop
+from engine.ports import (
+    Allocator,
+    AllocatorContext,
+    DailyHistory,
+    Layout,
+    Spread,
+    Strategy,
+    StrategyContext,
+)
+from feeds.calendars import minutes_per_session
+from risk.actor import CovarianceOptions, RiskActor
+from risk.gate import RiskGate
+from risk.limits import HaltLatch
+from risk.var import GaussianVarOptions, build_gaussian
+
+#: Horizon of expected returns for an allocator that has none of its own.
+_HORIZON_MIN = 60.0
+
+
+def layout_of(symbols: tuple[str, ...], spreads: Sequence[Spread], singles: Sequence[str]) -> Layout:
+    """Number the legs: two for each spread, then one for each name of the opening book."""
+    index = {symbol: i for i, symbol in enumerate(symbols)}
+    legs = [(index[name], k) for k, spread in enumerate(spreads) for name in (spread.y, spread.x)]
+    legs += [(index[name], len(spreads) + k) for k, name in enumerate(singles)]
+    table = np.array(legs, dtype=np.int64).reshape(-1, 2)
+    return Layout(
+        symbols, tuple(spreads), table[:, 0].copy(), table[:, 1].copy(), len(spreads) + len(singles)
+    )
+
+
+def build_loop(
+    config: Config,
+    history: DailyHistory | None,
+    keys: Keys,
+    listener: Listener,
+    journal: JournalWriter | None = None,
+) -> Loop:
+    """Build an engine.
+
+    Parameters
+    ----------
+    config : Config
+    history : DailyHistory or None
+        Daily closes before the tape: for the covariance and for admission.
+    keys : Keys
+        Secrets that operator commands are verified with.
+    listener : callable
+        Is shown every step.
+    journal : JournalWriter or None
+
+    Returns
+    -------
+    Loop
+        Ready for its first record.
+    """
+    symbols = config.symbols
+    session_min = minutes_per_session(config.universe.calendar)
+    horizon_min = float(getattr(config.allocator.options, "horizon_min", _HORIZON_MIN))
+    strategies = [
+        _strategy(table.kind, table.options, StrategyContext(table.name, symbols, horizon_min, session_min, history))
+        for table in config.strategy
+    ]
+    spreads = [spread for strategy in strategies for spread in strategy.spreads]
+    layout = layout_of(symbols, spreads, tuple(config.book.positions))
+    allocator = _allocator(config, layout, session_min)
+    has_desk = allocator is not None or bool(config.book.positions)
+    desk = _desk(config, layout, session_min, history) if has_desk else None
+    bus = Bus(strategies, desk, allocator, Verifier(config.operator.instance, keys))
+    return Loop(bus, allocator, listener, journal)
+
+
+def _strategy(kind: str, options: object, context: StrategyContext) -> Strategy:
+    strategy: Strategy = registry("strategies")[kind].build(options, context)
+    return strategy
+
+
+def _allocator(config: Config, layout: Layout, session_min: int) -> Allocator | None:
+    if config.allocator.kind == "none":
+        return None
+    plugin = registry("allocators")[config.allocator.kind]
+    allocator: Allocator = plugin.build(config.allocator.options, AllocatorContext(layout, session_min))
+    return allocator
+
+
+def _desk(config: Config, layout: Layout, session_min: int, history: DailyHistory | None) -> TradingDesk:
+    table = config.risk
+    model = build_gaussian(
+        GaussianVarOptions(
+            confidence=table.confidence,
+            horizon_days=table.horizon_days,
+            scenarios=table.scenarios,
+            seed=table.seed,
+        ),
+        layout.symbols,
+    )
+    covariance = CovarianceOptions(
+        half_life_sessions=table.half_life_sessions,
+        half_life_nights=table.half_life_nights,
+        prior_sessions=table.prior_sessions,
+        shrink_frac=table.shrink_frac,
+        cov_refresh_min=table.cov_refresh_min,
+    )
+    funding = Funding(**config.funding.model_dump())
+    opening = np.concatenate([np.zeros(2 * len(layout.spreads)), np.array([*config.book.positions.values()])])
+    book = Book(layout, config.book.equity_usd, opening, funding, table.price_max_age_min)
+    return TradingDesk(
+        book,
+        RiskActor(covariance, model, layout.symbols, session_min, history),
+        RiskGate(model, table.budget_frac * table.var_limit_usd),
+        HaltLatch(table.var_limit_usd, warn_frac=table.warn_frac),
+        Costs(**config.costs.model_dump(), lot=config.book.lot or 0.0),
+        RiskRule(table.budget_frac, model.z_horizon, model.mc_margin),
+        (funding.long_frac, funding.short_frac),
+    )
+
+
+def read_history(path: Path | None, symbols: tuple[str, ...], before_day: int) -> DailyHistory | None:
+    """Read daily closes (``date``, ``symbol``, ``close``) of the days before a tape.
+
+    Parameters
+    ----------
+    path : Path or None
+        CSV or Parquet; adjusted closes.
+    symbols : tuple of str
+        The universe; a symbol the file lacks is a column of NaN.
+    before_day : int
+        Days since 1970-01-01; that day and later ones are left out, so that nothing is known in advance.
+
+    Raises
+    ------
+    DataError
+        D010 if the file cannot be read or lacks a column.
+    """
+    if path is None:
+        return None
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        frame = frame[["date", "symbol", "close"]]
+        frame = frame.assign(day=pd.to_datetime(frame["date"]).to_numpy("datetime64[D]").astype(np.int64))
+    except (OSError, ValueError, KeyError) as error:
+        hint = "It needs the columns date, symbol and close (adjusted)."
+        raise DataError("D010", f"cannot read daily closes: {error}", str(path), hint) from None
+    table = (
+        frame[(frame["day"] < before_day) & frame["symbol"].isin(symbols)]
+        .drop_duplicates(["day", "symbol"])
+        .pivot_table(index="day", columns="symbol", values="close", aggfunc="first")
+        .reindex(columns=list(symbols))
+        .sort_index()
+    )
+    close: FloatArray = table.to_numpy(dtype=np.float64)
+    return DailyHistory(symbols, table.index.to_numpy(dtype=np.int64), close)

@@ -1,0 +1,221 @@
+"""Files to columns: CSV, gzipped CSV and Parquet, in batches, so that memory is flat for any length."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from engine.errors import DataError
+from engine.events import FloatArray, IntArray
+from engine.slices import BarColumns
+from feeds.stamps import Stamps
+
+COLUMNS = ("ts", "symbol", "open", "high", "low", "close", "volume")
+PRICES = COLUMNS[2:]
+SUFFIXES = (".csv", ".csv.gz", ".parquet")
+_CSV_BLOCK_BYTES = 1 << 22
+
+
+def data_files(path: Path) -> list[Path]:
+    """Return the files of a data set in name order: the file itself, or all in a directory.
+
+    Raises
+    ------
+    DataError
+        D004, if there is nothing to read.
+    """
+    if path.is_dir():
+        found = sorted(
+            (child for child in path.rglob("*") if child.is_file() and child.name.endswith(SUFFIXES)),
+            key=lambda child: child.relative_to(path).as_posix(),
+        )
+        if not found:
+            raise DataError("D004", f"{path} holds no data file", str(path), _EXPECTED)
+        return found
+    if not path.exists():
+        raise DataError("D004", f"{path} does not exist", str(path), _EXPECTED)
+    if not path.name.endswith(SUFFIXES):
+        raise DataError("D004", f"{path.name} is of no known format", str(path), _EXPECTED)
+    return [path]
+
+
+_EXPECTED = (
+    f"Expected a file that ends in {', '.join(SUFFIXES)}, or a directory of such files.\n"
+    "make sample data:  astra data synth -o data/bars.csv"
+)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError) as error:
+        raise DataError(
+            "D004",
+            f"{path.name} cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            where=str(path),
+            detail="The file is damaged, cut short, or not of the format that its name says.",
+        ) from error
+
+
+def _check_columns(path: Path, present: list[str], wanted: tuple[str, ...]) -> None:
+    missing = [name for name in wanted if name not in present]
+    if not missing:
+        return
+    close = (difflib.get_close_matches(name, present, n=1) for name in missing)
+    near = [f'"{match[0]}" may be "{name}"' for name, match in zip(missing, close, strict=True) if match]
+    raise DataError(
+        "D003",
+        f"{path.name} has no column {', '.join(missing)}",
+        where=str(path),
+        detail=f"expected columns: {', '.join(COLUMNS)}; found: {', '.join(present) or 'none'}\n"
+        + (f"{'; '.join(near)}. " if near else "")
+        + "Rename them once and for all:  astra data import",
+    )
+
+
+class Decoder:
+    """Read the files of one data set.
+
+    Parameters
+    ----------
+    tz : str or None
+        Zone of naive stamps.
+    calendar : str
+        For the proposal in the error about naive stamps.
+
+    Attributes
+    ----------
+    broken : int
+        CSV rows so far with a wrong number of cells; they cannot become bars.
+    """
+
+    def __init__(self, tz: str | None, calendar: str) -> None:
+        self._tz = tz
+        self._calendar = calendar
+        self._codes: dict[str, int] = {}
+        self.broken = 0
+
+    def bars(self, path: Path, batch_rows: int) -> Iterator[BarColumns]:
+        """Yield the bars of one file in its own order; codes are common to all files of this decoder."""
+        stamps = Stamps(path, self._tz, self._calendar)
+        for batch in self._batches(path, COLUMNS, batch_rows):
+            values = np.empty((5, len(batch)))
+            for row, name in enumerate(PRICES):
+                values[row] = _floats(batch.column(name))
+            code = self._encode(path, batch.column("symbol"))
+            yield BarColumns(stamps.read(batch.column("ts")), code, tuple(self._codes), values)
+
+    def stamps(self, path: Path, batch_rows: int) -> Iterator[IntArray]:
+        """Yield only the stamps of one file."""
+        stamps = Stamps(path, self._tz, self._calendar)
+        for batch in self._batches(path, ("ts",), batch_rows):
+            yield stamps.read(batch.column("ts"))
+
+    def symbols(self, path: Path, batch_rows: int) -> set[str]:
+        """Return the symbols of one file."""
+        found: set[str] = set()
+        for batch in self._batches(path, ("symbol",), batch_rows):
+            found.update(_dictionary(path, batch.column("symbol"))[0])
+        return found
+
+    def _encode(self, path: Path, column: Any) -> IntArray:
+        names, indices = _dictionary(path, column)
+        codes = self._codes
+        lookup = np.array([codes.setdefault(name, len(codes)) for name in names], np.int64)
+        return lookup[indices]
+
+    def _batches(self, path: Path, columns: tuple[str, ...], batch_rows: int) -> Iterator[Any]:
+        with _reading(path):
+            if path.suffix == ".parquet":
+                yield from _parquet(path, columns, batch_rows)
+            else:
+                yield from self._csv(path, columns, batch_rows)
+
+    def _csv(self, path: Path, columns: tuple[str, ...], batch_rows: int) -> Iterator[Any]:
+        _check_columns(path, _header(path), columns)
+
+        def on_broken(_: Any) -> str:
+            self.broken += 1
+            return "skip"
+
+        # Everything is read as text: a cell that is no number then spoils its row, not the file.
+        reader = pyarrow.csv.open_csv(
+            path,
+            read_options=pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK_BYTES),
+            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=on_broken),
+            convert_options=pyarrow.csv.ConvertOptions(
+                include_columns=list(columns),
+                column_types=dict.fromkeys(columns, pa.string()),
+                strings_can_be_null=False,
+            ),
+        )
+        for block in reader:
+            for start in range(0, len(block), batch_rows):
+                yield block.slice(start, batch_rows)
+
+
+def _parquet(path: Path, columns: tuple[str, ...], batch_rows: int) -> Iterator[Any]:
+    with pq.ParquetFile(path, read_dictionary=["symbol"] if "symbol" in columns else None) as file:
+        _check_columns(path, file.schema_arrow.names, columns)
+        for batch in file.iter_batches(batch_rows, columns=list(columns)):
+            if len(batch):
+                yield batch
+
+
+def _header(path: Path) -> list[str]:
+    with pa.input_stream(str(path)) as stream:
+        head = stream.read(1 << 16).decode("utf-8-sig", errors="replace").splitlines()
+    if not head:
+        raise no_rows(path)
+    return next(csv.reader(head[:1]))
+
+
+def no_rows(path: Path, span: str = "") -> DataError:
+    """Return the error for a data set without bars (D001)."""
+    size = f" ({path.stat().st_size} bytes)" if path.is_file() else ""
+    what = f"{path} has no rows {span}" if span else f"{path} has a header but no rows{size}"
+    detail = f"expected columns: {', '.join(COLUMNS)}\nmake sample data:  astra data synth -o data/bars.csv"
+    return DataError("D001", what, str(path), detail)
+
+
+def _dictionary(path: Path, column: Any) -> tuple[list[str], Any]:
+    """Return the distinct symbols of a batch, and the index of each row's; no symbol is the empty one."""
+    if not pa.types.is_dictionary(column.type):
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            raise DataError(
+                "D008",
+                f'column "symbol" is of type {column.type}, expected text',
+                where=str(path),
+                detail="A symbol is matched letter by letter with those of the strategies.",
+            )
+        column = pc.dictionary_encode(column)
+    names = [name if isinstance(name, str) else "" for name in column.dictionary.to_pylist()]
+    indices = column.indices
+    if indices.null_count:
+        indices = indices.fill_null(len(names))
+        names.append("")
+    return names, indices.to_numpy(zero_copy_only=False)
+
+
+def _floats(column: Any) -> FloatArray:
+    """Return numbers, NaN where a cell is none."""
+    try:
+        numbers: FloatArray = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        import pandas as pd
+
+        numbers = pd.to_numeric(pd.Series(column.to_pandas(), dtype=object), errors="coerce").to_numpy(
+            np.float64
+        )
+    return numbers

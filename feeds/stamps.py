@@ -1,0 +1,186 @@
+"""Time stamps of files: instants with a zone, or an error that says what to do; never a guess."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.errors import ConfigError, DataError
+from engine.events import IntArray
+from feeds.calendars import DAY_NS, sessions_for, zone_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Stamps outside [1970, 2100) are damage, not time.
+_LAST_NS = 47_482 * DAY_NS
+UNREADABLE = -1
+_UTC_NS = pa.timestamp("ns", tz="UTC")
+_ZONED = r"\d:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|z|UTC|[+-]\d{2}(:?\d{2})?)\s*$"
+_NUMBER = r"^\s*[+-]?\d+(\.\d*)?(e\d+)?\s*$"
+
+
+def check_zone(tz: str) -> None:
+    """Refuse a time zone that does not exist.
+
+    Raises
+    ------
+    ConfigError
+        C007.
+    """
+    import difflib
+    import zoneinfo
+
+    try:
+        zoneinfo.ZoneInfo(tz)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        near = difflib.get_close_matches(tz, sorted(zoneinfo.available_timezones()), n=3)
+        raise ConfigError(
+            "C007",
+            f'time zone "{tz}" is not known',
+            where="feed.tz",
+            detail=(f"Did you mean {' or '.join(near)}? " if near else "")
+            + 'Write it as "America/New_York".',
+        ) from error
+
+
+class Stamps:
+    """Turn one file's column ``ts`` into nanoseconds UTC, batch by batch.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    tz : str or None
+        Zone of stamps that carry none; stamps with a zone of their own keep it.
+    calendar : str
+        Its sessions tell which zone naive stamps probably have; that is proposed, not assumed.
+    """
+
+    def __init__(self, path: Path, tz: str | None, calendar: str) -> None:
+        self._path = path
+        self._tz = tz
+        self._calendar = calendar
+        self._is_first = True
+
+    def read(self, column: Any) -> IntArray:
+        """Return the instants of a batch, ``UNREADABLE`` where a cell is none.
+
+        Raises
+        ------
+        DataError
+            D005 for stamps without a zone, D006 for numbers and other things that are no stamps.
+        """
+        kind = column.type
+        if pa.types.is_timestamp(kind):
+            stamps = self._typed(column)
+        elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            stamps = self._text(column)
+        else:
+            raise self._not_a_stamp(f"is of type {kind}", column)
+        self._is_first = False
+        return np.where((stamps > 0) & (stamps < _LAST_NS), stamps, UNREADABLE)
+
+    def _typed(self, column: Any) -> IntArray:
+        if column.type.tz is None:
+            import pandas as pd
+
+            return self._naive(pd.Series(column.to_pandas()), column)
+        try:
+            instants = column.cast(_UTC_NS).cast(pa.int64())
+        except pa.ArrowInvalid as error:
+            raise self._not_a_stamp("holds years beyond 2262", column) from error
+        return _numbers(instants.fill_null(UNREADABLE))
+
+    def _text(self, column: Any) -> IntArray:
+        try:
+            return _numbers(column.cast(_UTC_NS).cast(pa.int64()))
+        except pa.ArrowInvalid:
+            return self._mixed_text(column)
+
+    def _mixed_text(self, column: Any) -> IntArray:
+        """Read cell by cell what the strict parser refused: no zone, odd spellings, rubbish."""
+        import pandas as pd
+
+        is_zoned = _numbers(pc.fill_null(pc.match_substring_regex(column, _ZONED), False))
+        is_number = _numbers(pc.fill_null(pc.match_substring_regex(column, _NUMBER), False))
+        text = pd.Series(column.to_pandas(), dtype=object)
+        if self._is_first and is_number.mean() > 0.5:
+            raise self._not_a_stamp("holds numbers", column)
+        stamps = np.full(len(text), UNREADABLE)
+        zoned = pd.to_datetime(text[is_zoned], utc=True, format="ISO8601", errors="coerce")
+        stamps[is_zoned] = _nanos(zoned)
+        bare = pd.to_datetime(text[~is_zoned & ~is_number], format="ISO8601", errors="coerce")
+        # Within a file that has zones, a stamp without one is a damaged row, not another convention.
+        is_naive_file = self._is_first and int(bare.notna().sum()) > int(zoned.notna().sum())
+        if len(bare) and (self._tz is not None or is_naive_file):
+            stamps[~is_zoned & ~is_number] = self._naive(bare, column)
+        if self._is_first and bool(np.all(stamps == UNREADABLE)):
+            raise self._not_a_stamp("cannot be read", column)
+        return stamps
+
+    def _naive(self, naive: pd.Series[Any], column: Any) -> IntArray:
+        if self._tz is None:
+            raise self._no_zone(naive, column)
+        # An hour that a clock change repeats or skips names no single instant.
+        return _nanos(naive.dt.tz_localize(self._tz, ambiguous="NaT", nonexistent="NaT"))
+
+    def _no_zone(self, naive: pd.Series[Any], column: Any) -> DataError:
+        naive = naive.dropna()
+        first = _first_cell(column)
+        where = f"{self._path}:2   {first}" if str(self._path).endswith((".csv", ".gz")) else f"{self._path}"
+        zone = zone_of(self._calendar)
+        as_utc = self._share_inside(naive, "UTC")
+        as_local = self._share_inside(naive, zone)
+        n = len(naive)
+        what = "timestamps have no time zone"
+        if as_local > as_utc:
+            outside = 100.0 * (n - as_utc) / max(n, 1)
+            what += f", and {outside:.0f}% fall outside {self._calendar} hours if read as UTC"
+            advice = f"Read as {zone}, {as_local:,} of {n:,} match the session. Say so; it is not guessed:"
+        else:
+            zone = "UTC"
+            advice = f"Read as UTC, {as_utc:,} of {n:,} match the session. Say so; it is not guessed:"
+        return DataError("D005", what, where, f'{advice}\n    [feed]  tz = "{zone}"')
+
+    def _share_inside(self, naive: pd.Series[Any], zone: str) -> int:
+        stamps = _nanos(naive.dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT"))
+        stamps = stamps[(stamps > 0) & (stamps < _LAST_NS)]
+        if not len(stamps):
+            return 0
+        first, last = int(stamps.min()) // DAY_NS, int(stamps.max()) // DAY_NS
+        index, _ = sessions_for(self._calendar, first - 1, last + 1).locate_many(stamps)
+        return int(np.count_nonzero(index >= 0))
+
+    def _not_a_stamp(self, what: str, column: Any) -> DataError:
+        return DataError(
+            "D006",
+            f'column "ts" {what}: {_first_cell(column)}',
+            where=str(self._path),
+            detail="A number could be seconds, milliseconds or nanoseconds, start or end of the minute; it is not "
+            "guessed.\nWrite the END of each minute with its zone, for example 2026-01-05T14:31:00Z, or convert "
+            "the file once: astra data import",
+        )
+
+
+def _numbers(column: Any) -> Any:
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _nanos(stamps: pd.Series[Any]) -> IntArray:
+    """Return instants as nanoseconds, ``UNREADABLE`` for NaT and for what nanoseconds cannot hold."""
+    utc = stamps.dt.tz_convert("UTC")
+    seconds = utc.dt.as_unit("s").astype("int64").to_numpy()
+    is_known = utc.notna().to_numpy() & (seconds > 0) & (seconds < _LAST_NS // 1_000_000_000)
+    nanos = np.full(len(utc), UNREADABLE)
+    nanos[is_known] = utc[is_known].dt.as_unit("ns").astype("int64").to_numpy()
+    return nanos
+
+
+def _first_cell(column: Any) -> str:
+    cells = column.drop_null()
+    return str(cells[0].as_py()) if len(cells) else "(empty)"

@@ -1,0 +1,297 @@
+"""The gate: the only place that makes a ``TargetApproved``, and so the only way to a trade.
+
+It asks one question of every change of book, before any order and again at the prices of the fill: what will
+VaR be afterwards? Rules and reasons are in docs/maths/gate_and_halt.md; they fail closed, since a VaR that is
+NaN is not below anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from engine.events import BoolArray, FloatArray, Nanos, TargetApproved, TargetRefused, TradingState
+from engine.ports import Layout, Market, RiskModel, Verdict
+
+HALTED: Final = "halted"
+NO_CHANGE: Final = "no_change"
+REDUCING: Final = "reducing"
+RISK_UNKNOWN: Final = "risk_unknown"
+RISK_WARMING_UP: Final = "risk_warming_up"
+PRICE_UNKNOWN: Final = "price_unknown"
+VAR_BUDGET: Final = "var_budget"
+
+#: Points at which a book above its budget is searched for a scale that meets it.
+_GRID = 16
+#: The scale is exact to this; a smaller one is none.
+_SCALE_TOLERANCE = 1e-9
+_MAX_STEPS = 60
+#: Shares by which a position may seem to grow from rounding.
+_POSITION_TOLERANCE = 1e-9
+
+
+class _Change(msgspec.Struct, frozen=True):
+    """A change of book under one set of prices; quantities are shares by leg."""
+
+    layout: Layout
+    held: FloatArray
+    target: FloatArray
+    price_usd: FloatArray
+    market: Market
+
+    def positions(self, leg_quantity: FloatArray) -> FloatArray:
+        """Net shares by symbol."""
+        return self.layout.net(leg_quantity)
+
+    def holdings_usd(self, leg_quantity: FloatArray) -> FloatArray:
+        """Net USD by symbol; the price of a symbol that is not held does not matter."""
+        quantity = self.positions(leg_quantity)
+        return np.multiply(quantity, self.price_usd, out=np.zeros_like(quantity), where=quantity != 0.0)
+
+
+class RiskGate:
+    """Prospective VaR of every change of book.
+
+    Parameters
+    ----------
+    model : RiskModel
+    var_budget_usd : float
+        What the upper bound of VaR may reach.
+    """
+
+    def __init__(self, model: RiskModel, var_budget_usd: float) -> None:
+        self._model = model
+        self._budget_usd = var_budget_usd
+
+    def set_budget(self, var_budget_usd: float) -> None:
+        """Follow a change of the limit."""
+        self._budget_usd = var_budget_usd
+
+    def reissue(self, fields: Sequence[Any]) -> TargetApproved:
+        """Make again the approval that a snapshot of this engine recorded, from its fields in order."""
+        ts_ns, leg_quantity, weight_frac, *rest = fields
+        return TargetApproved(ts_ns, tuple(leg_quantity), tuple(weight_frac), *rest)
+
+    def judge(
+        self,
+        ts_ns: Nanos,
+        layout: Layout,
+        held_quantity: FloatArray,
+        target_quantity: FloatArray,
+        price_usd: FloatArray,
+        equity_usd: float,
+        market: Market,
+        trading_state: TradingState,
+        is_flatten: bool,
+    ) -> TargetApproved | TargetRefused:
+        """Approve, scale down, or refuse a target.
+
+        Parameters
+        ----------
+        ts_ns : int
+            Close of the slice the target was decided on.
+        layout : Layout
+        held_quantity, target_quantity : FloatArray, shape (n_legs,)
+            Shares.
+        price_usd : FloatArray, shape (n_symbols,)
+        equity_usd : float
+        market : Market
+        trading_state : TradingState
+        is_flatten : bool
+            A signed order to go flat: the only change that HALTED lets through.
+
+        Returns
+        -------
+        TargetApproved or TargetRefused
+            ``scale`` is the largest granted to any leg that wanted to change.
+        """
+        change = _Change(layout, held_quantity, target_quantity, price_usd, market)
+        verdict = self._decide(change, trading_state, is_flatten)
+        if verdict.reason:
+            weights = change.holdings_usd(target_quantity) / equity_usd
+            return TargetRefused(ts_ns, verdict.reason, tuple(weights.tolist()))
+        granted = _moved(change, verdict.scale)
+        weights = change.holdings_usd(granted) / equity_usd
+        return TargetApproved(
+            ts_ns,
+            tuple(granted.tolist()),
+            tuple(weights.tolist()),
+            float(verdict.scale.max()),
+            verdict.var_upper_usd,
+            is_flatten,
+        )
+
+    def recheck(
+        self,
+        layout: Layout,
+        held_quantity: FloatArray,
+        target_quantity: FloatArray,
+        price_usd: FloatArray,
+        market: Market,
+        trading_state: TradingState,
+        is_flatten: bool,
+    ) -> Verdict:
+        """Test an approved target once more, at the prices of the fill."""
+        change = _Change(layout, held_quantity, target_quantity, price_usd, market)
+        return self._decide(change, trading_state, is_flatten)
+
+    def _decide(self, change: _Change, trading_state: TradingState, is_flatten: bool) -> Verdict:
+        if trading_state is TradingState.HALTED and not is_flatten:
+            return _refuse(change, HALTED)
+        if np.array_equal(change.held, change.target):
+            return _refuse(change, NO_CHANGE)
+        if is_flatten or trading_state is TradingState.REDUCING:
+            return self._reduce(change, is_flatten)
+        return self._within_budget(change)
+
+    def _upper(self, change: _Change, leg_quantity: FloatArray) -> float:
+        return self._model.measure(change.holdings_usd(leg_quantity), change.market).var_upper_usd
+
+    def _within_budget(self, change: _Change) -> Verdict:
+        """ACTIVE: the largest step towards the target that stays within the budget."""
+        if change.market.reason:
+            return _refuse(change, RISK_UNKNOWN)
+        blocked, reason = _unmeasurable(change)
+        allowed = msgspec.structs.replace(change, target=np.where(blocked, change.held, change.target))
+        if np.array_equal(allowed.held, allowed.target):
+            return _refuse(change, reason)
+
+        def upper(scale: float) -> float:
+            return self._upper(allowed, _moved(allowed, scale))
+
+        scale, upper_usd = largest_scale(upper, self._budget_usd)
+        if scale > _SCALE_TOLERANCE:
+            return Verdict(np.where(blocked, 0.0, scale), upper_usd)
+        if math.isnan(upper_usd):
+            return _refuse(change, RISK_UNKNOWN)
+        if upper_usd > self._budget_usd:  # the book itself is above: what only reduces it may pass
+            verdict = self._reduce(allowed, is_flatten=False)
+            if not verdict.reason:
+                return verdict
+        return _refuse(change, VAR_BUDGET)
+
+    def _reduce(self, change: _Change, is_flatten: bool) -> Verdict:
+        """Grant what lowers VaR and grows no position: the whole basket, or sleeve by sleeve in order."""
+        held_usd = self._upper(change, change.held)
+        target_usd = self._upper(change, change.target)
+        if is_flatten and _is_common_cut(change):
+            return Verdict(np.ones(len(change.held)), target_usd)
+        if target_usd < held_usd and not _grows(change, change.held, change.target):
+            return Verdict(np.ones(len(change.held)), target_usd)
+        current, current_usd = change.held, held_usd
+        scale = np.zeros(len(change.held))
+        for sleeve in np.unique(change.layout.leg_sleeve[change.held != change.target]).tolist():
+            legs = change.layout.leg_sleeve == sleeve
+            trial = np.where(legs, change.target, current)
+            trial_usd = self._upper(change, trial)
+            if trial_usd < current_usd and not _grows(change, current, trial):
+                current, current_usd = trial, trial_usd
+                scale[legs] = 1.0
+        return Verdict(scale, current_usd) if scale.any() else _refuse(change, REDUCING)
+
+
+def largest_scale(upper: Callable[[float], float], budget_usd: float) -> tuple[float, float]:
+    """Find the largest λ in [0, 1] with ``upper(λ)`` within the budget.
+
+    Along a line the VaR of an elliptical book is convex, so what meets the budget is an interval: if the held
+    book meets it, [0, λ], whose end regula falsi (Illinois) finds; otherwise a grid looks for a point inside.
+    The answer has been evaluated itself, so it meets the budget to the last bit.
+
+    Parameters
+    ----------
+    upper : callable
+        VaR's upper bound at w0 + λ (w − w0).
+    budget_usd : float
+
+    Returns
+    -------
+    scale : float
+        0 if there is none.
+    upper_usd : float
+        At that scale; NaN if the target cannot be measured.
+
+    Examples
+    --------
+    >>> largest_scale(lambda scale: 100.0 + 100.0 * scale, 150.0)
+    (0.5, 150.0)
+    """
+    high, at_high = 1.0, upper(1.0)
+    if at_high <= budget_usd:
+        return high, at_high
+    if math.isnan(at_high):
+        return 0.0, at_high
+    low, at_low = 0.0, upper(0.0)
+    if not at_low <= budget_usd:
+        for step in range(_GRID - 1, 0, -1):
+            scale = step / _GRID
+            value = upper(scale)
+            if value <= budget_usd:
+                low, at_low = scale, value
+                break
+            high, at_high = scale, value
+        else:
+            return 0.0, at_low
+    over_low, over_high, side = at_low - budget_usd, at_high - budget_usd, 0
+    for _ in range(_MAX_STEPS):
+        if high - low <= _SCALE_TOLERANCE or budget_usd - at_low <= _SCALE_TOLERANCE * budget_usd:
+            break
+        middle = (low * over_high - high * over_low) / (over_high - over_low)
+        if not low < middle < high:
+            middle = 0.5 * (low + high)
+        value = upper(middle)
+        if value <= budget_usd:
+            low, at_low, over_low = middle, value, value - budget_usd
+            over_high = 0.5 * over_high if side < 0 else over_high
+            side = -1
+        else:
+            high, over_high = middle, value - budget_usd
+            over_low = 0.5 * over_low if side > 0 else over_low
+            side = 1
+    return low, at_low
+
+
+def _refuse(change: _Change, reason: str) -> Verdict:
+    return Verdict(np.zeros(len(change.held)), math.nan, reason)
+
+
+def _moved(change: _Change, scale: float | FloatArray) -> FloatArray:
+    """Return w0 + λ (w − w0); the target itself, to the last bit, where λ is 1."""
+    return np.where(np.equal(scale, 1.0), change.target, change.held + scale * (change.target - change.held))
+
+
+def _unmeasurable(change: _Change) -> tuple[BoolArray, str]:
+    """Legs of sleeves whose target holds a symbol that risk cannot measure, and why."""
+    price = change.price_usd
+    known = change.market.known
+    usable = np.isfinite(price) & (price > 0.0)
+    bad_leg = ~(known & usable)[change.layout.leg_symbol] & (change.target != 0.0)
+    if not bad_leg.any():
+        return bad_leg, ""
+    is_warming = (~known[change.layout.leg_symbol] & bad_leg).any()
+    bad_sleeve = np.zeros(change.layout.n_sleeves, dtype=np.bool_)
+    bad_sleeve[change.layout.leg_sleeve[bad_leg]] = True
+    return bad_sleeve[change.layout.leg_sleeve], RISK_WARMING_UP if is_warming else PRICE_UNKNOWN
+
+
+def _grows(change: _Change, held: FloatArray, target: FloatArray) -> bool:
+    """Whether a net position grows or changes its sign; NaN does."""
+    before, after = change.positions(held), change.positions(target)
+    along = after * np.sign(before)
+    tolerance = _POSITION_TOLERANCE * (1.0 + np.abs(before))
+    is_within = (along >= -tolerance) & (along <= np.abs(before) + tolerance)
+    return not bool(np.where(before == 0.0, np.abs(after) <= tolerance, is_within).all())
+
+
+def _is_common_cut(change: _Change) -> bool:
+    """Whether every net position is cut by one fraction: this lowers VaR whatever Σ is, known or not."""
+    before, after = change.positions(change.held), change.positions(change.target)
+    largest = int(np.argmax(np.abs(before)))
+    if not before[largest] or not np.isfinite(before).all():
+        return False
+    kept = after[largest] / before[largest]
+    tolerance = _POSITION_TOLERANCE * (1.0 + np.abs(before))
+    return bool(0.0 <= kept < 1.0 and (np.abs(after - kept * before) <= tolerance).all())

@@ -1,0 +1,229 @@
+"""The halt latch: ACTIVE, REDUCING, HALTED.
+
+It falls at once and rises slowly: any sign of danger moves it down in the same step; the way up is a resume
+that names the halt, and three fresh measures well under the limit. The comparison is ``not (var < limit)``,
+so that NaN halts, and it is made to the cent, so that a VaR that prints as the limit is at the limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from engine.errors import ConfigError
+from engine.events import Alert, Nanos, TradingState, TradingStateChanged
+from engine.ports import RiskReport, State
+
+VAR_LIMIT: Final = "VAR_LIMIT"
+VAR_UPPER: Final = "VAR_UPPER"
+PRICE_SUSPECT: Final = "PRICE_SUSPECT"
+RESUMED: Final = "RESUMED"
+CLEARED: Final = "CLEARED"
+
+#: Share of the limit at or under which an upper bound counts as calm, and how many of them clear the state.
+CLEAR_FRAC: Final = 0.95
+CLEAR_COUNT: Final = 3
+#: Share of the limit at which people are told, and below which they may be told again.
+WARN_FRAC: Final = 0.80
+REARM_FRAC: Final = 0.75
+
+_NS_PER_S = 1_000_000_000
+
+
+class HaltLatch:
+    """The state machine that decides what may trade.
+
+    Parameters
+    ----------
+    var_limit_usd : float
+
+    Raises
+    ------
+    ConfigError
+        If the limit is not a positive, finite amount.
+    """
+
+    def __init__(self, var_limit_usd: float) -> None:
+        self.var_limit_usd = _checked(var_limit_usd)
+        self.trading_state = TradingState.ACTIVE
+        self.halt_id = ""
+        self._halts = 0
+        self._calm = 0
+        self._has_warned = False
+        self._held_suspect = False
+        self._last: RiskReport | None = None
+
+    def on_measured(
+        self, ts_ns: Nanos, report: RiskReport, held_suspect: bool
+    ) -> Sequence[TradingStateChanged | Alert]:
+        """Judge a fresh measure of the held book.
+
+        Parameters
+        ----------
+        ts_ns : int
+        report : RiskReport
+        held_suspect : bool
+            A held symbol's bar is waiting for confirmation.
+        """
+        self._last = report
+        self._held_suspect = held_suspect
+        if self.trading_state is TradingState.HALTED:
+            return ()
+        events = self._descend(ts_ns, report, held_suspect)
+        if self.trading_state is TradingState.REDUCING and not events:
+            return self._count_calm(ts_ns, report, held_suspect)
+        return events or self._warn(ts_ns, report)
+
+    def halt(self, ts_ns: Nanos, reason: str) -> Sequence[TradingStateChanged | Alert]:
+        """Halt now, whatever the measure says; nothing happens if this latch is halted already."""
+        if self.trading_state is TradingState.HALTED:
+            return ()
+        return self._enter_halt(ts_ns, reason, f"trading halted: {reason}")
+
+    def resume(self, ts_ns: Nanos, halt_id: str) -> str | TradingStateChanged:
+        """Lift the named halt to REDUCING, or say why not; the caller has authenticated the command."""
+        last = self._last
+        if self.trading_state is not TradingState.HALTED:
+            return f"nothing is halted: the state is {self.trading_state.value}"
+        if halt_id != self.halt_id:
+            return f"the halt in force is {self.halt_id}, the command named {halt_id!r}"
+        if last is None:
+            return "VaR has not been measured yet"
+        if _is_unknown(last):
+            return f"VaR is unknown: {last.reason or 'not a number'}"
+        if self._is_breach(last):
+            return f"VaR {_usd(last.var_usd)} is not under the limit {_usd(self.var_limit_usd)}"
+        return self._move(ts_ns, TradingState.REDUCING, RESUMED)
+
+    def set_limit(self, ts_ns: Nanos, var_limit_usd: float) -> Sequence[TradingStateChanged | Alert]:
+        """Change the limit and judge the last measure against it at once.
+
+        The last measure is not a fresh one: it can lower the state, but does not count towards raising it.
+
+        Raises
+        ------
+        ConfigError
+            If the limit is not a positive, finite amount.
+        """
+        self.var_limit_usd = _checked(var_limit_usd)
+        self._calm = 0
+        last = self._last
+        if last is None or self.trading_state is TradingState.HALTED:
+            return ()
+        return self._descend(ts_ns, last, self._held_suspect) or self._warn(ts_ns, last)
+
+    def state(self) -> State:
+        """Return everything that the next step depends on."""
+        return {
+            "trading_state": self.trading_state.value,
+            "halt_id": self.halt_id,
+            "var_limit_usd": self.var_limit_usd,
+            "halts": self._halts,
+            "calm": self._calm,
+            "has_warned": self._has_warned,
+            "held_suspect": self._held_suspect,
+            "last": None if self._last is None else msgspec.structs.astuple(self._last),
+        }
+
+    def restore(self, state: State) -> None:
+        """Continue from what ``state`` returned, bit for bit."""
+        self.trading_state = TradingState(state["trading_state"])
+        self.halt_id = str(state["halt_id"])
+        self.var_limit_usd = float(state["var_limit_usd"])
+        self._halts = int(state["halts"])
+        self._calm = int(state["calm"])
+        self._has_warned = bool(state["has_warned"])
+        self._held_suspect = bool(state["held_suspect"])
+        self._last = None if state["last"] is None else RiskReport(*state["last"])
+
+    def _is_breach(self, report: RiskReport) -> bool:
+        return not round(report.var_usd, 2) < self.var_limit_usd
+
+    def _descend(
+        self, ts_ns: Nanos, report: RiskReport, held_suspect: bool
+    ) -> list[TradingStateChanged | Alert]:
+        """Move down if the measure asks for it; called in ACTIVE and REDUCING."""
+        limit = self.var_limit_usd
+        if _is_unknown(report):
+            reason = report.reason or "VAR_NOT_FINITE"
+            return self._enter_halt(ts_ns, reason, f"trading halted: VaR is unknown ({reason})")
+        if self._is_breach(report):
+            text = f"trading halted: VaR {_usd(report.var_usd)} has reached the limit {_usd(limit)}"
+            return self._enter_halt(ts_ns, VAR_LIMIT, text)
+        is_over = not round(report.var_upper_usd, 2) < limit
+        if self.trading_state is TradingState.ACTIVE and (is_over or held_suspect):
+            text = "a held symbol's price is suspect and waits for confirmation"
+            if is_over:
+                text = f"the upper bound of VaR {_usd(report.var_upper_usd)} has reached {_usd(limit)}"
+            self._has_warned = self._has_warned or is_over
+            return [
+                self._move(ts_ns, TradingState.REDUCING, VAR_UPPER if is_over else PRICE_SUSPECT),
+                Alert(ts_ns, "warning", "reducing", f"only trades that lower VaR pass: {text}"),
+            ]
+        return []
+
+    def _count_calm(
+        self, ts_ns: Nanos, report: RiskReport, held_suspect: bool
+    ) -> Sequence[TradingStateChanged | Alert]:
+        """REDUCING: three fresh upper bounds in a row at or under 95% of the limit give ACTIVE."""
+        is_calm = report.var_upper_usd <= CLEAR_FRAC * self.var_limit_usd and not held_suspect
+        self._calm = self._calm + 1 if is_calm else 0
+        if self._calm < CLEAR_COUNT:
+            return self._warn(ts_ns, report)
+        text = (
+            f"trading is open again: {CLEAR_COUNT} measures in a row under {CLEAR_FRAC:.0%} of the limit "
+            f"{_usd(self.var_limit_usd)}, the last {_usd(report.var_upper_usd)}"
+        )
+        return [self._move(ts_ns, TradingState.ACTIVE, CLEARED), Alert(ts_ns, "info", "active", text)]
+
+    def _warn(self, ts_ns: Nanos, report: RiskReport) -> Sequence[Alert]:
+        """Tell people once that VaR has come near the limit, and again only after it had gone away."""
+        frac = report.var_usd / self.var_limit_usd
+        if self._has_warned:
+            self._has_warned = frac >= REARM_FRAC
+            return ()
+        if frac < WARN_FRAC:
+            return ()
+        self._has_warned = True
+        text = f"VaR {_usd(report.var_usd)} is {frac:.0%} of the limit {_usd(self.var_limit_usd)}"
+        return [Alert(ts_ns, "warning", "var_near_limit", text)]
+
+    def _enter_halt(self, ts_ns: Nanos, reason: str, text: str) -> list[TradingStateChanged | Alert]:
+        self._halts += 1
+        at = datetime.fromtimestamp(ts_ns // _NS_PER_S, UTC)
+        self.halt_id = f"halt-{at:%Y%m%dT%H%M%SZ}-{self._halts}"
+        return [
+            self._move(ts_ns, TradingState.HALTED, reason),
+            Alert(ts_ns, "critical", "halted", f"{text}; resume with {self.halt_id}"),
+        ]
+
+    def _move(self, ts_ns: Nanos, state: TradingState, reason: str) -> TradingStateChanged:
+        previous, self.trading_state = self.trading_state, state
+        halt_id = self.halt_id
+        if state is not TradingState.HALTED:
+            self.halt_id = ""
+        self._calm = 0
+        return TradingStateChanged(ts_ns, state, previous, reason, halt_id)
+
+
+def _is_unknown(report: RiskReport) -> bool:
+    return bool(report.reason) or not (math.isfinite(report.var_usd) and math.isfinite(report.var_upper_usd))
+
+
+def _usd(amount: float) -> str:
+    return f"${amount:,.2f}"
+
+
+def _checked(var_limit_usd: float) -> float:
+    if not (var_limit_usd > 0.0 and math.isfinite(var_limit_usd)):
+        raise ConfigError(
+            "C041",
+            f"var_limit_usd must be a positive amount, was {var_limit_usd}",
+            "risk.var_limit_usd",
+            "Every halt is judged by this limit; give it in USD, for example 150000.",
+        )
+    return float(var_limit_usd)

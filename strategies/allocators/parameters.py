@@ -1,0 +1,220 @@
+"""From a plan to the numbers of the compiled program: which spreads get a slot, their bounds, the vector."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from engine.events import BoolArray, FloatArray, IntArray
+from engine.ports import AllocationProblem
+from strategies.allocators.checks import Limits, Rates
+from strategies.allocators.plan import Plan, Wiring, legs_at
+from strategies.allocators.program import Program, Structure, disjoint
+
+_BP = 1e4
+_PCT = 1e2
+#: Price of leaving a broken cap broken, in multiples of the steepest gain or cost.
+_EXCESS_PRICE = 100.0
+
+
+class Slots(msgspec.Struct, frozen=True):
+    """The spreads that a program decides, in the order of its slots.
+
+    Parameters
+    ----------
+    spreads : IntArray
+        At most as many as the structure has slots; a slot left over has zero columns.
+    symbols : IntArray
+        The program's symbols, likewise.
+    is_crowded : BoolArray, shape (n_symbols,)
+        Symbols of the universe that the structure treats as crowded.
+    """
+
+    structure: Structure
+    spreads: IntArray
+    symbols: IntArray
+    is_crowded: BoolArray
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """Range of v per spread, the book of the mandatory trades, and by how much that book breaks each cap."""
+
+    low: FloatArray
+    high: FloatArray
+    anchor_leg_frac: FloatArray
+    gross_excess: float
+    net_excess: float
+    sigma_excess_pct: float
+    name_excess: FloatArray
+
+
+def assign_slots(wiring: Wiring, plan: Plan) -> Slots:
+    """Choose the program.
+
+    Live spreads that share no symbol, among themselves or with what stays, go into the next larger of a few
+    small programs (4, 8, 16, ... slots). Otherwise the program of the whole layout is used.
+    """
+    symbol = wiring.layout.leg_symbol
+    y, x = symbol[wiring.y_leg], symbol[wiring.x_leg]
+    live = np.flatnonzero(plan.is_live)
+    is_used = plan.fixed_leg_frac != 0.0
+    is_used[wiring.y_leg[live]] = True
+    is_used[wiring.x_leg[live]] = True
+    legs_on = np.bincount(symbol, weights=is_used, minlength=wiring.n_symbols)
+    if max(legs_on[y[live]].max(), legs_on[x[live]].max()) <= 1.0:
+        n_slots = min(max(4, 1 << (live.size - 1).bit_length()), len(y))
+        own = np.column_stack((y[live], x[live])).ravel()
+        return Slots(disjoint(n_slots), live, own, np.zeros(wiring.n_symbols, dtype=bool))
+    crowded = np.flatnonzero(wiring.is_crowded)
+    structure = Structure(wiring.n_symbols, tuple(y.tolist()), tuple(x.tolist()), tuple(crowded.tolist()))
+    return Slots(structure, np.arange(len(y)), np.arange(wiring.n_symbols), wiring.is_crowded)
+
+
+def find_bounds(
+    wiring: Wiring, problem: AllocationProblem, limits: Limits, plan: Plan, is_crowded: BoolArray
+) -> Bounds:
+    """Turn the bounds on the weights of uncrowded symbols into bounds on v; find what is broken anyway.
+
+    A name cap never pushes v below what participation allows to sell.
+    """
+    symbol = wiring.layout.leg_symbol
+    fixed = wiring.layout.net(plan.fixed_leg_frac)
+    base = plan.held_frac - fixed
+    bottom, top = base - plan.down_frac, base + plan.up_frac
+    low, high = np.zeros_like(plan.v_max), plan.v_max.copy()
+    by_name = np.full_like(high, np.inf)
+    for leg, column in ((wiring.y_leg, plan.column_y), (wiring.x_leg, plan.column_x)):
+        i = symbol[leg]
+        where = (column != 0.0) & ~is_crowded[i]
+        near = np.where(column > 0.0, bottom[i], top[i])
+        far = np.where(column > 0.0, top[i], bottom[i])
+        left = limits.name_max_frac - np.abs(fixed[i])
+        infinite = np.full_like(high, np.inf)
+        low = np.maximum(low, np.divide(near, column, out=np.zeros_like(low), where=where))
+        high = np.minimum(high, np.divide(far, column, out=infinite.copy(), where=where))
+        by_name = np.minimum(by_name, np.divide(left, np.abs(column), out=infinite, where=where))
+    low = np.minimum(low, plan.start)  # the start lies within the room; this undoes rounding
+    high = np.maximum(np.minimum(high, by_name), low)
+
+    anchor = legs_at(wiring, plan, np.clip(plan.start, low, high))
+    w = wiring.layout.net(anchor)
+    sigma_pct = _PCT * float(np.linalg.norm(problem.factor_daily.T @ w))
+    return Bounds(
+        low=low,
+        high=high,
+        anchor_leg_frac=anchor,
+        gross_excess=max(0.0, float(np.abs(w).sum()) - limits.gross_max_frac),
+        net_excess=max(0.0, abs(float(w.sum())) - limits.net_max_frac),
+        sigma_excess_pct=max(0.0, sigma_pct - _sigma_max_pct(problem)),
+        name_excess=np.maximum(0.0, np.abs(w) - limits.name_max_frac),
+    )
+
+
+def fill_parameters(
+    wiring: Wiring,
+    problem: AllocationProblem,
+    limits: Limits,
+    rates: Rates,
+    plan: Plan,
+    slots: Slots,
+    bounds: Bounds,
+    program: Program,
+) -> FloatArray:
+    """Return the parameter vector of the program: ``theta``, ``risk``, and the constant 1."""
+    fixed = wiring.layout.net(plan.fixed_leg_frac)
+    values = {
+        "base": (plan.held_frac - fixed)[slots.symbols],
+        "cost": _BP * rates.trade_aversion * np.nan_to_num(problem.cost_frac[slots.symbols]),
+        "low": bounds.low[slots.spreads],
+        "gross_room": limits.gross_max_frac - np.abs(fixed[~slots.is_crowded]).sum(),
+        "net_room_up": limits.net_max_frac - fixed.sum(),
+        "net_room_down": limits.net_max_frac + fixed.sum(),
+        "sigma_room": _sigma_max_pct(problem),
+        "gross_excess": bounds.gross_excess,
+        "net_excess": bounds.net_excess,
+        "sigma_excess": bounds.sigma_excess_pct,
+        **_column_values(wiring, problem, rates, plan, slots),
+        **_factor_values(wiring, problem, plan, slots, fixed, program),
+        **_crowd_values(problem, limits, rates, plan, slots, bounds, fixed),
+    }
+    parts = program.statement.parts
+    vector = np.zeros(program.statement.theta.size + 2)
+    vector[parts["high"]] = 1.0  # a slot without a spread: any v will do
+    values["high"] = np.where(plan.is_live, bounds.high, 1.0)[slots.spreads]
+    for name, value in values.items():
+        start = parts[name].start
+        vector[start : start + np.size(value)] = value
+    excess = (bounds.gross_excess, bounds.net_excess, bounds.sigma_excess_pct, *bounds.name_excess)
+    is_broken = any(value > 0.0 for value in excess)
+    steepest = 1.0 + np.abs(vector[parts["gain"]]).max() + vector[parts["cost"]].max()
+    vector[parts["penalty"]] = _EXCESS_PRICE * steepest if is_broken else 1.0
+    vector[-2] = rates.risk_aversion * rates.horizon_days
+    vector[-1] = 1.0
+    return vector
+
+
+def _sigma_max_pct(problem: AllocationProblem) -> float:
+    return _PCT * problem.var_budget_usd / (problem.var_factor * problem.equity_usd)
+
+
+def _carry_bp(problem: AllocationProblem, rates: Rates) -> tuple[float, float]:
+    """Return what a long pays and a short receives over the horizon, basis points."""
+    share = _BP * rates.horizon_days / 360.0
+    return share * problem.funding_long_frac, share * problem.funding_short_frac
+
+
+def _column_values(
+    wiring: Wiring, problem: AllocationProblem, rates: Rates, plan: Plan, slots: Slots
+) -> dict[str, FloatArray]:
+    """Columns, and what is linear in v: forecast less carry, gross, net."""
+    symbol, spreads = wiring.layout.leg_symbol, slots.spreads
+    long_bp, short_bp = _carry_bp(problem, rates)
+    is_live = plan.is_live[spreads]
+    gain = _BP * problem.side[spreads] * np.where(is_live, problem.expected_return_frac[spreads], 0.0)
+    gross = np.zeros(spreads.size)
+    columns = {"column_y": plan.column_y[spreads], "column_x": plan.column_x[spreads]}
+    for leg, column in ((wiring.y_leg, columns["column_y"]), (wiring.x_leg, columns["column_x"])):
+        is_crowded = slots.is_crowded[symbol[leg[spreads]]]
+        one_sided_bp = np.where(column > 0.0, long_bp, short_bp)
+        gain -= column * np.where(is_crowded, 0.5 * (long_bp + short_bp), one_sided_bp)
+        gross += np.where(is_crowded, 0.0, np.abs(column))
+    return {**columns, "gain": gain, "gross": gross, "net": columns["column_y"] + columns["column_x"]}
+
+
+def _factor_values(
+    wiring: Wiring, problem: AllocationProblem, plan: Plan, slots: Slots, fixed: FloatArray, program: Program
+) -> dict[str, FloatArray]:
+    """Triangular R with ||R (v, 1)|| = 100 ||L'w||: n_slots rows instead of n_symbols in the cone."""
+    symbol, spreads, factor = wiring.layout.leg_symbol, slots.spreads, problem.factor_daily
+    y, x = symbol[wiring.y_leg[spreads]], symbol[wiring.x_leg[spreads]]
+    n_symbols, width = wiring.n_symbols, len(slots.structure.y) + 1
+    exposure = np.zeros((max(n_symbols, width), width))
+    by_spread = plan.column_y[spreads, None] * factor[y] + plan.column_x[spreads, None] * factor[x]
+    exposure[:n_symbols, : spreads.size] = by_spread.T
+    exposure[:n_symbols, -1] = factor.T @ fixed
+    triangular = np.asarray(np.linalg.qr(exposure, mode="r"), dtype=np.float64)
+    return {"factor": _PCT * triangular[program.triangle], "factor_fixed": _PCT * triangular[:, -1]}
+
+
+def _crowd_values(
+    problem: AllocationProblem,
+    limits: Limits,
+    rates: Rates,
+    plan: Plan,
+    slots: Slots,
+    bounds: Bounds,
+    fixed: FloatArray,
+) -> dict[str, FloatArray]:
+    """Bounds on the weights of crowded symbols, which stay rows of the program."""
+    crowd = np.asarray(slots.structure.crowded, dtype=np.int64)
+    if not crowd.size:
+        return {}
+    long_bp, short_bp = _carry_bp(problem, rates)
+    return {
+        "crowd_fixed": fixed[crowd],
+        "crowd_low": (plan.held_frac - plan.down_frac)[crowd],
+        "crowd_high": (plan.held_frac + plan.up_frac)[crowd],
+        "crowd_cap": np.full(crowd.size, limits.name_max_frac),
+        "crowd_excess": bounds.name_excess[crowd],
+        "crowd_carry": np.array([0.5 * (long_bp - short_bp)]),
+    }

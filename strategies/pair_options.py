@@ -1,0 +1,128 @@
+"""Options that every strategy of pairs shares, and what they mean as arrays."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from engine.errors import ConfigError
+from engine.events import FloatArray, IntArray
+from engine.ports import Spread, StrategyContext
+
+
+def split_pair(pair: str) -> tuple[str, str]:
+    """Return y and x of ``"Y/X"``.
+
+    Raises
+    ------
+    ValueError
+        The text is not two different symbols with one slash between them.
+
+    Examples
+    --------
+    >>> split_pair("JPM/C")
+    ('JPM', 'C')
+    """
+    legs = pair.split("/")
+    if len(legs) != 2 or not all(leg and leg == leg.strip() for leg in legs):
+        raise ValueError(f'a pair is written "Y/X", was {pair!r}')
+    if legs[0] == legs[1]:
+        raise ValueError(f"a pair needs two different symbols, was {pair!r}")
+    return legs[0], legs[1]
+
+
+def _checked_pair(pair: str) -> str:
+    split_pair(pair)
+    return pair
+
+
+def _without_repeats(pairs: tuple[str, ...]) -> tuple[str, ...]:
+    seen: set[tuple[str, ...]] = set()
+    for pair in pairs:
+        legs = tuple(sorted(split_pair(pair)))
+        if legs in seen:
+            raise ValueError(f"{pair!r} appears twice (either way round it is the same spread)")
+        seen.add(legs)
+    return pairs
+
+
+#: A pair as the configuration writes it, and a list of them without repeats.
+PairName = Annotated[str, AfterValidator(_checked_pair)]
+PairNames = Annotated[tuple[PairName, ...], Field(min_length=1), AfterValidator(_without_repeats)]
+
+
+class PairRules(BaseModel):
+    """Which pairs, and when a spread changes its side."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pairs: PairNames = Field(description='Pairs as "Y/X": LONG is long Y and short X.')
+    prices: Literal["log", "raw"] = Field(
+        "log", description="Model logarithms of prices (the ratio is of USD) or prices (of shares)."
+    )
+    entry_z: float = Field(2.0, gt=0, allow_inf_nan=False, description="Enter when |z| exceeds this.")
+    exit_z: float = Field(
+        0.5, ge=0, description="LONG exits at z >= -exit_z, SHORT at z <= exit_z; below entry_z."
+    )
+    exit_rule: Literal["cross", "abs"] = Field(
+        "cross", description='"cross" also exits on a jump across zero; "abs" exits at |z| <= exit_z only.'
+    )
+    stop_z: float | None = Field(
+        None, description="Close when |z| exceeds this, and stay out until |z| <= exit_z; above entry_z."
+    )
+    hold_max_min: int | None = Field(
+        None, ge=1, description="Close after this many minutes, and stay out until |z| <= exit_z."
+    )
+    forecast_window_min: int | None = Field(
+        None, ge=20, description="Trailing minutes of the AR(1) that forecasts; default one session."
+    )
+
+    @model_validator(mode="after")
+    def _thresholds_are_ordered(self) -> Self:
+        if not self.exit_z < self.entry_z:
+            raise ValueError(f"exit_z must be below entry_z ({self.entry_z:g}), was {self.exit_z:g}")
+        if self.stop_z is not None and not self.stop_z > self.entry_z:
+            raise ValueError(f"stop_z must be above entry_z ({self.entry_z:g}), was {self.stop_z:g}")
+        return self
+
+
+def rules_array(rules: PairRules) -> FloatArray:
+    """Return the rules as ``strategies.transitions.decide`` reads them."""
+    return np.array(
+        [
+            rules.entry_z,
+            rules.exit_z,
+            np.inf if rules.stop_z is None else rules.stop_z,
+            np.inf if rules.hold_max_min is None else rules.hold_max_min,
+            rules.exit_rule == "abs",
+        ],
+        dtype=np.float64,
+    )
+
+
+def pair_spreads(pairs: tuple[str, ...], context: StrategyContext) -> tuple[Spread, ...]:
+    """Return one spread per pair, in the order of the configuration."""
+    return tuple(Spread(context.name, pair, *split_pair(pair)) for pair in pairs)
+
+
+def pair_legs(spreads: tuple[Spread, ...], context: StrategyContext) -> IntArray:
+    """Return the columns of y and x in every slice, shape (2, n_pairs).
+
+    Raises
+    ------
+    ConfigError
+        A symbol is not in the universe.
+    """
+    column = {symbol: i for i, symbol in enumerate(context.symbols)}
+    for spread in spreads:
+        for symbol in (spread.y, spread.x):
+            if symbol not in column:
+                raise ConfigError(
+                    "C210",
+                    f"{symbol!r} of pair {spread.name!r} is not in the universe",
+                    f"strategy {context.name!r}, key pairs",
+                    "A pair needs bars of both symbols. Add it to [universe] symbols, or drop the pair.",
+                )
+    return np.array([[column[s.y] for s in spreads], [column[s.x] for s in spreads]], dtype=np.int64)

@@ -1,0 +1,167 @@
+"""What a replay prints: golden text when it is no terminal, and bounds on how much."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.app import terminal
+from engine.app.config import Config, parse
+from engine.app.terminal import LINES_A_RUN, LINES_A_SESSION, Terminal, closing, exchange_zone
+from engine.events import (
+    Alert,
+    AllocationDone,
+    BookMarked,
+    CommandJudged,
+    Event,
+    LimitChanged,
+    RiskMeasured,
+    Side,
+    Signal,
+    TargetRefused,
+    TradingState,
+    TradingStateChanged,
+)
+from engine.ports import Effect
+from tests.support.app import GOLDENS
+
+pytestmark = pytest.mark.usefixtures("kinds")
+
+MINUTE_NS = 60_000_000_000
+DAY_NS = 1_440 * MINUTE_NS
+#: 2026-01-05 09:30 in New York.
+OPEN_NS = 1_767_623_400_000_000_000
+SUMMARY: dict[str, Any] = {
+    "bars": 11_700,
+    "rejected": {"DUPLICATE": 2, "LATE": 1},
+    "sessions": 5,
+    "signals": 37,
+    "rebalances": 22,
+    "halts": 1,
+    "pnl_usd": 8_412.4,
+    "total_return_frac": 0.0084124,
+    "costs_usd": 1_930.0,
+    "funding_usd": -204.0,
+    "max_drawdown_frac": 0.0031,
+    "sharpe": None,
+    "sharpe_reason": "too_short",
+    "var_last_usd": 118_902.0,
+    "var_peak_usd": 151_204.0,
+    "seconds": 0.41,
+    "bars_per_s": 28_600.0,
+    "digest": "ab" * 32,
+}
+
+
+@pytest.fixture
+def config() -> Config:
+    text = '[feed]\npath = "data/sample.csv.gz"\n[[strategy]]\nkind = "kalman_pairs"\npairs = ["JPM/C"]\n'
+    return parse(text, Path.cwd())
+
+
+def printed(config: Config, events: list[Event], summary: dict[str, Any] | None = None) -> str:
+    stream = io.StringIO()
+    listener = Terminal("0.1.0", stream)
+    listener.on_start(config, "20261121T110203Z-demo", 6, 5, 11_700)
+    for seq, event in enumerate(events):
+        listener.on_effects([Effect(seq, 0, event)])
+    listener.on_progress(8_931, 11_700, OPEN_NS, 41_000.0, 100_000.0)
+    listener.on_done(summary or SUMMARY, Path.cwd() / "runs" / "20261121T110203Z-demo")
+    return stream.getvalue()
+
+
+def signal(ts_ns: int, side: Side = Side.LONG) -> Signal:
+    return Signal(ts_ns, "kalman_pairs", "JPM/C", side, -2.314, 2.6468, 1e-4)
+
+
+def measured(ts_ns: int, var_usd: float) -> RiskMeasured:
+    return RiskMeasured(ts_ns, var_usd, var_usd, var_usd, var_usd, var_usd)
+
+
+def test_a_replay_reads_like_the_documentation(config: Config) -> None:
+    """The whole text of a replay with a warning, a halt and a command is one golden."""
+    halted = TradingStateChanged(
+        OPEN_NS + 335 * MINUTE_NS, TradingState.HALTED, TradingState.ACTIVE, "VAR_LIMIT", "halt-20260105T200500Z-1"
+    )
+    events: list[Event] = [
+        signal(OPEN_NS + 17 * MINUTE_NS),
+        AllocationDone(OPEN_NS + 30 * MINUTE_NS, "optimal", 1.86, 0.049, 0.124, ("net",), "CLARABEL"),
+        AllocationDone(OPEN_NS + 60 * MINUTE_NS, "infeasible", 0.0, 0.0, 0.0, (), ""),
+        TargetRefused(OPEN_NS + 90 * MINUTE_NS, "risk_warming_up"),
+        signal(OPEN_NS + 100 * MINUTE_NS, Side.FLAT),
+        measured(OPEN_NS + 282 * MINUTE_NS, 121_380.0),
+        Alert(OPEN_NS + 282 * MINUTE_NS, "warning", "var_near_limit", "VaR is near"),
+        measured(OPEN_NS + 335 * MINUTE_NS, 151_204.0),
+        halted,
+        Alert(OPEN_NS + 335 * MINUTE_NS, "critical", "halted", "said by the line above"),
+        CommandJudged(OPEN_NS + 340 * MINUTE_NS, "limits", "eve", "accepted", ""),
+        LimitChanged(OPEN_NS + 340 * MINUTE_NS, "var_limit_usd", 200_000.0, 150_000.0, 0, "eve"),
+        BookMarked(OPEN_NS + 341 * MINUTE_NS, 1e6, 1e6, 0.0, 0.0, 0.0, 0.0),
+    ]
+    text = printed(config, events)
+    assert text == (GOLDENS.parent / "terminal.txt").read_text(encoding="utf-8")
+    assert "PAPER" in text
+
+
+def test_a_long_session_is_counted_not_printed(config: Config) -> None:
+    """Printing must never cost more than computing, and nobody reads a thousand lines."""
+    text = printed(config, [signal(OPEN_NS + k * MINUTE_NS) for k in range(1, 300)])
+    assert text.count("SIGNAL  JPM/C") == LINES_A_SESSION
+    assert f"and {299 - LINES_A_SESSION} SIGNAL in this session" in text
+
+
+def test_a_long_run_keeps_showing_changes_of_state_only(config: Config) -> None:
+    """However long the run, a halt is on the screen."""
+    events: list[Event] = [
+        signal(OPEN_NS + day * DAY_NS + k * MINUTE_NS) for day in range(40) for k in range(1, 20)
+    ]
+    at_ns = OPEN_NS + 39 * DAY_NS + 30 * MINUTE_NS
+    halt = TradingStateChanged(at_ns, TradingState.HALTED, TradingState.ACTIVE, "operator", "halt-1")
+    text = printed(config, [*events, halt])
+    assert text.count("SIGNAL  ") == LINES_A_RUN
+    assert text.count("further sessions: only changes of the trading state are shown") == 1
+    assert "HALT\n" in text
+    assert "astra resume --halt-id halt-1" in text
+
+
+def test_an_unknown_var_is_called_unknown(config: Config) -> None:
+    """A NaN on the screen would be read as a bug, not as a halt."""
+    halt = TradingStateChanged(OPEN_NS + MINUTE_NS, TradingState.HALTED, TradingState.ACTIVE, "COV_NOT_PSD", "h")
+    text = printed(config, [measured(OPEN_NS + MINUTE_NS, float("nan")), halt], SUMMARY | {"var_last_usd": None})
+    assert "VaR unknown" in text
+    assert "VaR       last unknown  peak $151,204" in text
+    assert "nan" not in text
+
+
+def test_a_terminal_shows_a_bar_and_takes_it_away(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar is for eyes; what stays on the screen is the same text as in a file."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    listener = Terminal("0.1.0", stream)
+    listener.on_start(config, "demo", 6, 5, 11_700)
+    listener.on_effects([Effect(1, 0, signal(OPEN_NS + 17 * MINUTE_NS))])
+    listener.on_progress(8_931, 11_700, OPEN_NS, 41_000.0, 75_000.0)
+    listener.on_done(SUMMARY, Path("runs/demo"))
+    text = stream.getvalue()
+    assert "8,931/11,700 bars  41k bars/s  VaR 50%  ETA 0:00" in text
+    assert "Mon 5 Jan" in text
+    assert "SIGNAL  JPM/C" in text
+    assert text.index("ETA") < text.index("finished in")
+
+
+def test_a_sharpe_ratio_comes_with_its_standard_error() -> None:
+    """A ratio without its error is how five days become a fortune."""
+    shown = SUMMARY | {"sessions": 63, "sharpe": 1.2, "sharpe_se": 2.0, "rejected": {}}
+    assert "Sharpe  1.20 +/- 2.00 (63 sessions)" in closing(shown, Path("runs/x"), 150_000.0)
+    unknown = SUMMARY | {"sessions": 63, "sharpe_reason": "equity_unknown"}
+    assert "Sharpe  not shown: equity_unknown" in closing(unknown, Path("runs/x"), 150_000.0)
+
+
+def test_the_local_time_is_that_of_the_exchange() -> None:
+    """A trader reads the exchange's clock, not UTC."""
+    assert exchange_zone("XNYS")[1] == "ET"
+    assert exchange_zone("24/7")[1] == "UTC"
+    assert terminal.shown(Path.cwd() / "runs" / "a") == "runs/a"
