@@ -1,6 +1,6 @@
 """Where bars come from: one file a source.
 
-``FEEDS`` maps the ``kind`` of ``[feed]`` to the options it accepts and how it is built from them and a
+``REGISTRY`` maps the ``kind`` of ``[feed]`` to the options it accepts and how it is built from them and a
 ``FeedContext``. Entry points of the group ``astra.feeds`` add to it.
 """
 
@@ -24,7 +24,7 @@ def _simulated(options: SimulatedOptions, context: FeedContext) -> SimulatedBars
     )
 
 
-FEEDS: dict[str, Plugin[Feed]] = {
+REGISTRY: dict[str, Plugin[Feed]] = {
     "files": Plugin(FileOptions, _files),
     "simulated": Plugin(SimulatedOptions, _simulated),
 }

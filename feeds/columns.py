@@ -22,6 +22,14 @@ from feeds.stamps import Stamps
 
 COLUMNS = ("ts", "symbol", "open", "high", "low", "close", "volume")
 PRICES = COLUMNS[2:]
+#: Usual names of these columns elsewhere, in lower case.
+ALIASES = {
+    **{name: name for name in COLUMNS},
+    **dict.fromkeys(("timestamp", "datetime", "date_time", "window_end", "close_time"), "ts"),
+    **dict.fromkeys(("ticker", "sym", "instrument", "name"), "symbol"),
+    **dict.fromkeys(("volume_shares", "vol", "v", "size"), "volume"),
+    **{"o": "open", "h": "high", "l": "low", "c": "close", "last": "close", "date": "date", "time": "time"},
+}
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _CSV_BLOCK_BYTES = 1 << 22
 
@@ -60,9 +68,10 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
             "D004",
-            f"{path.name} cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            f"{path.name} cannot be read: {reason}",
             where=str(path),
             detail="The file is damaged, cut short, or not of the format that its name says.",
         ) from error
@@ -72,8 +81,11 @@ def _check_columns(path: Path, present: list[str], wanted: tuple[str, ...]) -> N
     missing = [name for name in wanted if name not in present]
     if not missing:
         return
-    close = (difflib.get_close_matches(name, present, n=1) for name in missing)
-    near = [f'"{match[0]}" may be "{name}"' for name, match in zip(missing, close, strict=True) if match]
+    alias = {ALIASES.get(name.strip().lower(), ""): name for name in present}
+    near = []
+    for name in missing:
+        match = [alias[name]] if name in alias else difflib.get_close_matches(name, present, n=1)
+        near += [f'"{found}" may be "{name}"' for found in match]
     raise DataError(
         "D003",
         f"{path.name} has no column {', '.join(missing)}",
@@ -133,7 +145,8 @@ class Decoder:
         names, indices = _dictionary(path, column)
         codes = self._codes
         lookup = np.array([codes.setdefault(name, len(codes)) for name in names], np.int64)
-        return lookup[indices]
+        code: IntArray = lookup[indices]
+        return code
 
     def _batches(self, path: Path, columns: tuple[str, ...], batch_rows: int) -> Iterator[Any]:
         with _reading(path):

@@ -17,14 +17,18 @@ class Faults(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    gap_frac: float = Field(0.0, ge=0, le=1, description="bars that never come")
-    duplicate_frac: float = Field(0.0, ge=0, le=1, description="bars that come twice")
-    conflict_frac: float = Field(0.0, ge=0, le=1, description="bars that come again with another close")
-    late_frac: float = Field(0.0, ge=0, le=1, description="bars that come minutes after their time")
-    fat_finger_frac: float = Field(0.0, ge=0, le=1, description="bars with prices a hundred times too high")
-    nan_frac: float = Field(0.0, ge=0, le=1, description="bars with a price that is no number")
+    gap_frac: float = Field(default=0.0, ge=0, le=1, description="bars that never come")
+    duplicate_frac: float = Field(default=0.0, ge=0, le=1, description="bars that come twice")
+    conflict_frac: float = Field(
+        default=0.0, ge=0, le=1, description="bars that come again with another close"
+    )
+    late_frac: float = Field(default=0.0, ge=0, le=1, description="bars that come minutes after their time")
+    fat_finger_frac: float = Field(
+        default=0.0, ge=0, le=1, description="bars with prices a hundred times too high"
+    )
+    nan_frac: float = Field(default=0.0, ge=0, le=1, description="bars with a price that is no number")
     split: bool = Field(
-        False, description="4:1 split of the first symbol in the middle of the tape, unadjusted"
+        default=False, description="4:1 split of the first symbol in the middle of the tape, unadjusted"
     )
 
 

@@ -13,14 +13,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.errors import AstraError, DataError, Errors
-from engine.events import BarRejected, IntArray, Nanos, Reject
+from engine.events import BarRejected, BoolArray, IntArray, Nanos, Reject
 from engine.slices import BarColumns, Sliced, Slicer
 from feeds.calendars import DAY_NS, sessions_for
 from feeds.columns import Decoder, data_files, no_rows
 from feeds.merge import joined, merged
 from feeds.stamps import UNREADABLE, check_zone
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 131_072
 #: A file with this share of rows behind their time is not an arrival log.
 _UNSORTED_FRAC = 0.25
 _FIRST_NS = 0
@@ -33,10 +33,14 @@ class FileOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Path = Field(description="CSV, CSV.gz or Parquet file, or a directory of them")
-    tz: str | None = Field(None, description="time zone of stamps that carry none")
-    sort: bool = Field(False, description="sort the data set by time first (loads all of it)")
-    collar_frac: float = Field(0.20, gt=0, description="jump beyond which a bar needs confirmation, fraction")
-    collar_sigmas: float = Field(10.0, ge=0, description="the same, in standard deviations of a minute")
+    tz: str | None = Field(default=None, description="time zone of stamps that carry none")
+    sort: bool = Field(default=False, description="sort the data set by time first (loads all of it)")
+    collar_frac: float = Field(
+        default=0.20, gt=0, description="jump beyond which a bar needs confirmation, fraction"
+    )
+    collar_sigmas: float = Field(
+        default=10.0, ge=0, description="the same, in standard deviations of a minute"
+    )
 
 
 class Survey(msgspec.Struct, frozen=True):
@@ -77,9 +81,10 @@ def _survey(path: Path, decoder: Decoder, from_ns: Nanos, to_ns: Nanos) -> Surve
     return Survey(path, n_rows, n_inside, n_late, head_ns, first_ns if last_ns else 0, last_ns)
 
 
-def _inside(stamps: IntArray, from_ns: Nanos, to_ns: Nanos) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _inside(stamps: IntArray, from_ns: Nanos, to_ns: Nanos) -> BoolArray:
     """Rows of the span; one without a readable stamp cannot be placed, and stays to be counted."""
-    return ((stamps >= from_ns) & (stamps <= to_ns)) | (stamps == UNREADABLE)
+    inside: BoolArray = ((stamps >= from_ns) & (stamps <= to_ns)) | (stamps == UNREADABLE)
+    return inside
 
 
 class FileBars:
@@ -202,11 +207,11 @@ class FileBars:
             if not self._options.sort and survey.n_late >= _UNSORTED_FRAC * survey.n_rows:
                 raise DataError(
                     "D007",
-                    f"{survey.path.name} is not in time order: {survey.n_late:,} of {survey.n_rows:,} rows come "
-                    "after a later minute",
+                    f"{survey.path.name} is not in time order: {survey.n_late:,} of {survey.n_rows:,} rows "
+                    "come after a later minute",
                     where=str(survey.path),
-                    detail="A file is read as bars arrive, so these rows would all be refused as LATE. If it is "
-                    "only stored in another order (by symbol, newest first):\n    [feed]  sort = true",
+                    detail="A file is read as bars arrive, so these rows would all be refused as LATE. "
+                    "If it is only stored in another order (by symbol, newest first):\n    [feed]  sort = true",
                 )
 
 

@@ -35,17 +35,25 @@ class SimulatedOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     pairs: tuple[str, ...] = Field(
-        (), description='pairs "Y/X"; by default those of the universe, two by two'
+        default=(), description='pairs "Y/X"; by default those of the universe, two by two'
     )
-    sessions: int = Field(5, ge=1, le=10_000, description="sessions to make")
-    start: dt.date = Field(dt.date(2026, 1, 5), description="first day; the first session is on or after it")
-    seed: int = Field(7, ge=0, description="the same seed gives the same bars")
-    volatility_daily_frac: float = Field(0.015, gt=0, le=0.2, description="of x, during a session")
-    night_frac: float = Field(0.007, ge=0, le=0.2, description="standard deviation of overnight jumps")
-    spread_frac: float = Field(0.002, ge=0, le=0.1, description="stationary standard deviation of the spread")
-    half_life_min: float = Field(45.0, gt=0, description="of the spread")
-    beta_daily: float = Field(0.02, ge=0, le=0.5, description="drift of the hedge ratio, standard deviation")
-    volume_usd: float = Field(40_000_000.0, gt=0, description="median traded value of a minute")
+    sessions: int = Field(default=5, ge=1, le=10_000, description="sessions to make")
+    start: dt.date = Field(
+        default=dt.date(2026, 1, 5), description="first day; the first session is on or after it"
+    )
+    seed: int = Field(default=7, ge=0, description="the same seed gives the same bars")
+    volatility_daily_frac: float = Field(default=0.015, gt=0, le=0.2, description="of x, during a session")
+    night_frac: float = Field(
+        default=0.007, ge=0, le=0.2, description="standard deviation of overnight jumps"
+    )
+    spread_frac: float = Field(
+        default=0.002, ge=0, le=0.1, description="stationary standard deviation of the spread"
+    )
+    half_life_min: float = Field(default=45.0, gt=0, description="of the spread")
+    beta_daily: float = Field(
+        default=0.02, ge=0, le=0.5, description="drift of the hedge ratio, standard deviation"
+    )
+    volume_usd: float = Field(default=40_000_000.0, gt=0, description="median traded value of a minute")
     faults: Faults = Faults()
 
 
@@ -200,6 +208,10 @@ class SimulatedBars:
     ) -> None:
         self.sessions = sessions_of(options, calendar)
         columns = simulate(options, self.sessions, symbols)
+        missing = [symbol for symbol in symbols if symbol not in columns.names]
+        if missing:
+            what = f"symbols are not simulated: {', '.join(missing)}"
+            raise DataError("D002", what, "feed.pairs", "Name them in a pair, or leave pairs out.")
         ts = columns.ts_close_ns
         inside = (ts >= (0 if from_ns is None else from_ns)) & (ts <= (ts.max() if to_ns is None else to_ns))
         self._columns = columns.take(np.flatnonzero(inside))

@@ -91,14 +91,14 @@ class Stamps:
 
             return self._naive(pd.Series(column.to_pandas()), column)
         try:
-            instants = column.cast(_UTC_NS).cast(pa.int64())
+            instants = column.cast(_UTC_NS).cast(pa.int64()).fill_null(UNREADABLE)
         except pa.ArrowInvalid as error:
             raise self._not_a_stamp("holds years beyond 2262", column) from error
-        return _numbers(instants.fill_null(UNREADABLE))
+        return _numpy(instants)
 
     def _text(self, column: Any) -> IntArray:
         try:
-            return _numbers(column.cast(_UTC_NS).cast(pa.int64()))
+            return _numpy(column.cast(_UTC_NS).cast(pa.int64()))
         except pa.ArrowInvalid:
             return self._mixed_text(column)
 
@@ -106,14 +106,14 @@ class Stamps:
         """Read cell by cell what the strict parser refused: no zone, odd spellings, rubbish."""
         import pandas as pd
 
-        is_zoned = _numbers(pc.fill_null(pc.match_substring_regex(column, _ZONED), False))
-        is_number = _numbers(pc.fill_null(pc.match_substring_regex(column, _NUMBER), False))
+        is_zoned = _numpy(pc.fill_null(pc.match_substring_regex(column, _ZONED), False))
+        is_number = _numpy(pc.fill_null(pc.match_substring_regex(column, _NUMBER), False))
         text = pd.Series(column.to_pandas(), dtype=object)
         if self._is_first and is_number.mean() > 0.5:
             raise self._not_a_stamp("holds numbers", column)
         stamps = np.full(len(text), UNREADABLE)
         zoned = pd.to_datetime(text[is_zoned], utc=True, format="ISO8601", errors="coerce")
-        stamps[is_zoned] = _nanos(zoned)
+        stamps[is_zoned] = nanos(zoned)
         bare = pd.to_datetime(text[~is_zoned & ~is_number], format="ISO8601", errors="coerce")
         # Within a file that has zones, a stamp without one is a damaged row, not another convention.
         is_naive_file = self._is_first and int(bare.notna().sum()) > int(zoned.notna().sum())
@@ -127,7 +127,7 @@ class Stamps:
         if self._tz is None:
             raise self._no_zone(naive, column)
         # An hour that a clock change repeats or skips names no single instant.
-        return _nanos(naive.dt.tz_localize(self._tz, ambiguous="NaT", nonexistent="NaT"))
+        return nanos(naive.dt.tz_localize(self._tz, ambiguous="NaT", nonexistent="NaT"))
 
     def _no_zone(self, naive: pd.Series[Any], column: Any) -> DataError:
         naive = naive.dropna()
@@ -148,7 +148,7 @@ class Stamps:
         return DataError("D005", what, where, f'{advice}\n    [feed]  tz = "{zone}"')
 
     def _share_inside(self, naive: pd.Series[Any], zone: str) -> int:
-        stamps = _nanos(naive.dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT"))
+        stamps = nanos(naive.dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT"))
         stamps = stamps[(stamps > 0) & (stamps < _LAST_NS)]
         if not len(stamps):
             return 0
@@ -161,17 +161,18 @@ class Stamps:
             "D006",
             f'column "ts" {what}: {_first_cell(column)}',
             where=str(self._path),
-            detail="A number could be seconds, milliseconds or nanoseconds, start or end of the minute; it is not "
-            "guessed.\nWrite the END of each minute with its zone, for example 2026-01-05T14:31:00Z, or convert "
-            "the file once: astra data import",
+            detail="A number could be seconds, milliseconds or nanoseconds, start or end of the minute; it is "
+            "not guessed.\nWrite the END of each minute with its zone, for example 2026-01-05T14:31:00Z, or "
+            "convert the file once:  astra data import",
         )
 
 
-def _numbers(column: Any) -> Any:
-    return column.to_numpy(zero_copy_only=False)
+def _numpy(column: Any) -> np.ndarray[Any, Any]:
+    values: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
+    return values
 
 
-def _nanos(stamps: pd.Series[Any]) -> IntArray:
+def nanos(stamps: pd.Series[Any]) -> IntArray:
     """Return instants as nanoseconds, ``UNREADABLE`` for NaT and for what nanoseconds cannot hold."""
     utc = stamps.dt.tz_convert("UTC")
     seconds = utc.dt.as_unit("s").astype("int64").to_numpy()

@@ -19,14 +19,14 @@ from risk.var import GaussianVar, GaussianVarOptions
 _WORDS = {None: math.nan, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 #: Relative difference between Σij and Σji that is taken for rounding.
 _SYMMETRY = 1e-9
-#: JSON integers have no largest; beyond this a float has no value.
+#: JSON integers have no largest; from here on an amount is as good as infinite, which is unknown.
 _HUGE = 1e308
 
 
 def _amount(value: Any) -> float:
     """Read a number; JSON has no NaN, so null and "NaN" stand for one."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if abs(value) < _HUGE else math.copysign(math.inf, value)
+        return float(value) if abs(value) < _HUGE else math.inf
     if (value is None or isinstance(value, str)) and value in _WORDS:
         return _WORDS[value]
     raise ValueError(f'must be a number, null or "NaN", was {value!r}')

@@ -56,7 +56,7 @@ def rolling_z(
     moments : FloatArray, shape (Z_ROWS, n)
         Read and written; zeros at the start.
     out : FloatArray, shape (2, n)
-        Written: z and the variance of the window; NaN for skipped values, before the window is full, and for a
+        Written: z and the variance of the window; NaN for skipped values, before it is full, and for a
         constant window.
     """
     size = window.shape[1]

@@ -40,7 +40,7 @@ app.command(rich_help_panel=_OPERATE)(operator.flatten)
 app.command(rich_help_panel=_OPERATE)(operator.rebalance)
 
 
-def _say_version(is_asked: bool) -> None:  # noqa: FBT001 - typer calls it
+def _say_version(is_asked: bool) -> None:
     if is_asked:
         typer.echo(f"astra {installed_version()}")
         raise typer.Exit
@@ -48,10 +48,10 @@ def _say_version(is_asked: bool) -> None:  # noqa: FBT001 - typer calls it
 
 @app.callback()
 def astra(
-    version: Annotated[  # noqa: ARG001 - its callback answers
+    version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version.")
     ] = False,
-    debug: Annotated[  # noqa: ARG001 - main() reads it, at any place
+    debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks with errors; may stand anywhere.")
     ] = False,
 ) -> None:

@@ -1,6 +1,6 @@
 """The configuration: every table, key, default and bound, and how a file becomes a checked ``Config``.
 
-Tables that name a ``kind`` (``[feed]``, ``[[strategy]]``, ``[allocator]``) hold the options of that plug-in flat
+Tables that name a ``kind`` (``[feed]``, ``[[strategy]]``, ``[allocator]``) hold the options of that plug-in
 beside it. Values are strict: ``"150000"`` is no number and ``true`` is no 1. Keys of secrets do not exist:
 secrets come from the environment.
 """
@@ -18,6 +18,7 @@ from pydantic import BaseModel, PrivateAttr, ValidationError
 
 from engine.app import config_errors, toml_text
 from engine.app.config_errors import Fault, Source
+from engine.app.config_faults import faults_of
 from engine.app.config_tables import (
     DAEMON,
     PLAIN,
@@ -135,7 +136,7 @@ def parse(text: str, folder: Path, name: str = "astra.toml", overrides: Sequence
     tables = dict(_tables(document, faults))
     config_errors.raise_all(source, faults)
     config = Config.model_construct(**tables)
-    config._source = source  # noqa: SLF001 - set once, by the only maker
+    config._source = source
     config_errors.raise_all(source, _contradictions(config))
     return config
 
@@ -156,7 +157,10 @@ def _override(document: dict[str, Any], text: str) -> Path_:
         path = ()
     if not equals or len(path) < 2:
         raise ConfigError(
-            "C010", f'cannot read --set "{text}"', f"--set {text}", "Write it as --set risk.var_limit_usd=100000"
+            "C010",
+            f'cannot read --set "{text}"',
+            f"--set {text}",
+            "Write it as --set risk.var_limit_usd=100000",
         )
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
@@ -173,7 +177,9 @@ def _override(document: dict[str, Any], text: str) -> Path_:
             node = node.setdefault(part, {})
         real += (step,)
         if not isinstance(node, dict | list):
-            raise ConfigError("C010", f"{config_errors.dotted(real)} is a value, not a table", f"--set {text}")
+            raise ConfigError(
+                "C010", f"{config_errors.dotted(real)} is a value, not a table", f"--set {text}"
+            )
     last: str | int = _index(node, str(path[-1]), text) if isinstance(node, list) else path[-1]
     node[last] = parsed
     return (*real, last)
@@ -221,13 +227,13 @@ def _tables(document: dict[str, Any], faults: list[Fault]) -> Iterator[tuple[str
 
 def _checked(model: type[BaseModel], table: Any, path: Path_, faults: list[Fault]) -> Any:
     if not isinstance(table, Mapping):
-        faults.append(Fault("C003", path, f"{config_errors.dotted(path)} must be a table", "", f"Write [{path[0]}]"))
+        faults.append(Fault("C003", path, f"{config_errors.dotted(path)} must be a table"))
         return None
     try:
         # JSON input lets strict mode take lists for tuples and texts for paths, and nothing else.
         return model.model_validate_json(json.dumps(table, default=str), strict=True)
     except ValidationError as error:
-        faults += config_errors.faults_of(error.errors(), model, table, path, _owners())
+        faults += faults_of(error.errors(), model, table, path, _owners())
         return None
 
 
@@ -252,7 +258,13 @@ def _kinded(name: str, table: Any, path: Path_, faults: list[Fault]) -> Any:
     known = [*kinds, "none"] if name == "allocator" else [*kinds]
     if kind is None:
         faults.append(
-            Fault("C014", (*path, "kind"), f'missing key "kind" in [[{name}]]', "", f"Known kinds: {', '.join(known)}")
+            Fault(
+                "C014",
+                (*path, "kind"),
+                f'missing key "kind" in [[{name}]]',
+                "",
+                f"Known kinds: {', '.join(known)}",
+            )
         )
         return None
     if kind not in known:
@@ -274,7 +286,9 @@ _TABLE_OF: dict[str, type[Table]] = {"feed": FeedTable, "allocator": AllocatorTa
 def _strategies(tables: Any, faults: list[Fault]) -> tuple[StrategyTable, ...]:
     if not isinstance(tables, list) or not tables:
         why = 'Add at least one:\n    [[strategy]]\n    kind = "kalman_pairs"\n    pairs = ["JPM/C"]'
-        faults.append(Fault("C014", ("strategy",), "there is no [[strategy]] table: nothing would trade", "", why))
+        faults.append(
+            Fault("C014", ("strategy",), "there is no [[strategy]] table: nothing would trade", "", why)
+        )
         return ()
     found: list[StrategyTable] = []
     used: dict[str, int] = {}
@@ -360,7 +374,11 @@ def resolved_toml(config: Config) -> str:
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 of what decides the result: not of where files lie (data have a fingerprint) or of ``[output]``."""
+    """Return the SHA-256 of what decides the result.
+
+    Where files lie does not (data have a fingerprint of their own), nor do ``[output]`` and the daemon's
+    tables.
+    """
     document = document_of(config)
     for name in ("output", *DAEMON):
         document.pop(name, None)

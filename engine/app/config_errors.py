@@ -1,8 +1,4 @@
-"""Faults of a configuration: where they stand, in plain English, all at once.
-
-pydantic says "Extra inputs are not permitted" and knows no lines. Here its findings become sentences with the
-line of the file, a caret under the culprit, the nearest valid name, and the reason why it matters.
-"""
+"""Faults of a configuration, all at once: the line, a caret under the culprit, the nearest name, and why."""
 
 from __future__ import annotations
 
@@ -12,35 +8,13 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
 
 import msgspec
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
-from engine.app.toml_text import Path_, Place, places, write_value
+from engine.app.toml_text import Path_, Place, places
 from engine.errors import AstraError, ConfigError, Errors
 
 _UNKNOWN_WHY = "Unknown keys are refused so that a mistyped limit can never be ignored."
-_WRITE_AS = {
-    "bool": "true or false",
-    "int": "a whole number",
-    "float": "a number",
-    "string": "a text in quotes",
-    "list": "a list [...]",
-    "tuple": "a list [...]",
-    "dict": "a table {...}",
-    "model": "a table {...}",
-    "path": "a path in quotes",
-    "decimal": "a number",
-}
-_BOUNDS = {
-    "greater_than": ("must be greater than", "gt"),
-    "greater_than_equal": ("must be at least", "ge"),
-    "less_than": ("must be less than", "lt"),
-    "less_than_equal": ("must be at most", "le"),
-}
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -180,7 +154,11 @@ def unknown_key(path: Path_, known: Sequence[str], elsewhere: Mapping[str, str])
     if not near and key in elsewhere:
         note = f"it belongs in {elsewhere[key]}"
     what = f'unknown key "{key}" in {table_name(path[:-1])}' if len(path) > 1 else f"unknown table [{key}]"
-    why = _UNKNOWN_WHY if note else "\n".join([_UNKNOWN_WHY, *textwrap.wrap(f"Known here: {', '.join(known)}", 100)])
+    why = (
+        _UNKNOWN_WHY
+        if note
+        else "\n".join([_UNKNOWN_WHY, *textwrap.wrap(f"Known here: {', '.join(known)}", 100)])
+    )
     return Fault("C001", path, what, note, why, is_key=True)
 
 
@@ -196,130 +174,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     by_folded = {name.strip().casefold(): name for name in known}
     match = difflib.get_close_matches(word.strip().casefold(), list(by_folded), n=1, cutoff=0.6)
     return by_folded[match[0]] if match else ""
-
-
-def faults_of(
-    errors: Sequence[ErrorDetails],
-    model: type[BaseModel],
-    table: Mapping[str, Any],
-    base: Path_,
-    elsewhere: Mapping[str, str],
-) -> list[Fault]:
-    """Translate what pydantic found in one table.
-
-    Parameters
-    ----------
-    errors : sequence of ErrorDetails
-    model : type
-        The model of the table: its keys are the suggestions, its descriptions say why it matters.
-    table : mapping
-        What was validated.
-    base : tuple
-        Path of the table.
-    elsewhere : mapping
-        Where keys of other tables belong, by key.
-    """
-    by_path: dict[Path_, list[Fault]] = {}
-    for error in errors:
-        path = _path_in(table, error)
-        fields = _fields_at(model, path[:-1])
-        fault = _translate(error, base + path, [*fields], elsewhere)
-        meaning = fields[str(path[-1])].description if path and str(path[-1]) in fields else None
-        if meaning and not fault.why:
-            fault = msgspec.structs.replace(fault, why=meaning)
-        by_path.setdefault(fault.path, []).append(fault)
-    inner = [path for path in by_path if not any(_is_within(other, path) for other in by_path)]
-    return [_merge(by_path[path]) for path in inner]
-
-
-def _is_within(path: Path_, outer: Path_) -> bool:
-    return len(path) > len(outer) and path[: len(outer)] == outer
-
-
-def _merge(faults: list[Fault]) -> Fault:
-    """Join the alternatives of one value: "must be A, or B, was x"."""
-    first = faults[0]
-    if len(faults) == 1:
-        return first
-    wants = [fault.what.partition(" must be ")[2].partition(", was ")[0] for fault in faults]
-    if not all(wants):
-        return first
-    head, _, was = first.what.partition(", was ")
-    subject, alternatives = head.partition(" must be ")[0], " or ".join(dict.fromkeys(wants))
-    return msgspec.structs.replace(first, what=f"{subject} must be {alternatives}, was {was}")
-
-
-def _path_in(table: Any, error: ErrorDetails) -> Path_:
-    """Follow a pydantic location into the table; parts that only name a branch of a union are left out."""
-    path: Path_ = ()
-    node = table
-    for part in error["loc"]:
-        if (isinstance(node, Mapping) and part in node) or (isinstance(node, list) and isinstance(part, int)):
-            node = node[part]  # type: ignore[index]
-            path += (part,)
-    return (*path, error["loc"][-1]) if error["type"] == "missing" else path
-
-
-def _fields_at(model: type[BaseModel], path: Path_) -> dict[str, FieldInfo]:
-    models = [model]
-    for part in path:
-        fields = {name: field for one in models for name, field in one.model_fields.items()}
-        if part in fields:
-            models = _models_in(fields[str(part)].annotation)
-    return {name: field for one in models for name, field in one.model_fields.items()}
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models_in(argument)]
-
-
-def _translate(
-    error: ErrorDetails, path: Path_, known: Sequence[str], elsewhere: Mapping[str, str]
-) -> Fault:
-    kind = error["type"]
-    context = error.get("ctx", {})
-    name, was = dotted(path), _was(error["input"])
-    if kind == "extra_forbidden":
-        return unknown_key(path, known, elsewhere)
-    if kind == "missing":
-        return Fault("C014", path, f'missing key "{path[-1]}" in {table_name(path[:-1])}')
-    if kind in _BOUNDS:
-        words, key = _BOUNDS[kind]
-        return Fault("C004", path, f"{name} {words} {context[key]:g}, was {was}")
-    if kind == "finite_number":
-        return Fault("C004", path, f"{name} must be a finite number, was {was}")
-    if kind in {"literal_error", "enum"}:
-        choices = str(context["expected"]).replace("'", '"')
-        near = nearest(str(error["input"]), re.findall(r'"([^"]*)"', choices))
-        note = f'did you mean "{near}"?' if near else ""
-        return Fault("C005", path, f"{name} must be {choices}, was {was}", note)
-    if kind in {"value_error", "assertion_error"}:
-        return _unmet_rule(str(context.get("error") or error["msg"]), path, known)
-    wanted = _WRITE_AS.get(re.split(r"_(?:type|parsing|from)", kind)[0])
-    if wanted:
-        return Fault("C003", path, f"{name} must be {wanted}, was {was}", _quoted_number(error["input"], wanted))
-    message = error["msg"][:1].lower() + error["msg"][1:]
-    return Fault("C005", path, f"{name}: {message}, was {was}")
-
-
-def _unmet_rule(reason: str, path: Path_, known: Sequence[str]) -> Fault:
-    """Place a rule of a plug-in: one that begins with the name of a key is about that key."""
-    subject = reason.partition(" ")[0]
-    if subject in known:
-        return Fault("C005", (*path, subject), f"{dotted(path)}.{reason}")
-    return Fault("C005", path, f"{dotted(path)}: {reason}")
-
-
-def _quoted_number(value: Any, wanted: str) -> str:
-    is_number = isinstance(value, str) and re.fullmatch(r"[+-]?[\d_]+(\.\d+)?", value.strip())
-    return "write it without quotes" if is_number and wanted.endswith("number") else ""
-
-
-def _was(value: Any) -> str:
-    text = "nothing" if value is None else write_value(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _join(*parts: str) -> str:
@@ -338,7 +192,10 @@ def toml_syntax(name: str, text: str, message: str) -> ConfigError:
         line, offset = text.rstrip().count("\n") + 1, len(text.rstrip())
     why = 'A line is "key = value", a table is "[name]"; text values stand in quotes.'
     return ConfigError(
-        "C015", f"{name} is not valid TOML: {reason}", f"{name}:{line}", _join(point(text, offset, offset + 1, ""), why)
+        "C015",
+        f"{name} is not valid TOML: {reason}",
+        f"{name}:{line}",
+        _join(point(text, offset, offset + 1, ""), why),
     )
 
 
@@ -353,7 +210,9 @@ def no_config(path: Path) -> ConfigError:
     )
 
 
-def symbols_absent(source: Source, wanted: Mapping[str, Path_], present: Sequence[str], data: str) -> Errors | None:
+def symbols_absent(
+    source: Source, wanted: Mapping[str, Path_], present: Sequence[str], data: str
+) -> Errors | None:
     """Explain symbols that the configuration names and the data lack (D002), all at once.
 
     Parameters

@@ -31,7 +31,10 @@ def annotated_toml(config: Config) -> str:
     """Write the resolved configuration with the origin of each value behind it."""
     lines: list[str] = []
     table: Path_ = ()
-    rows = [(path, f"{toml_text.key_text(str(path[-1]))} = {toml_text.write_value(value)}") for path, value in values_of(config)]
+    rows = [
+        (path, f"{toml_text.key_text(str(path[-1]))} = {toml_text.write_value(value)}")
+        for path, value in values_of(config)
+    ]
     width = min(60, max(len(text) for _, text in rows))
     for path, text in rows:
         if path[:-1] != table:

@@ -33,7 +33,9 @@ def json_schema() -> dict[str, Any]:
         for kind, plugin in registry(group).items()
     }
     models = dict.fromkeys([*plain.values(), *options.values()])
-    refs, shared = models_json_schema([(model, "validation") for model in models], ref_template="#/$defs/{model}")
+    refs, shared = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/$defs/{model}"
+    )
     definitions: dict[str, Any] = shared["$defs"]
     properties: dict[str, Any] = {name: refs[model, "validation"] for name, model in plain.items()}
     for name, (_, own, default) in KINDED.items():
@@ -43,7 +45,10 @@ def json_schema() -> dict[str, Any]:
                 reference = refs[model, "validation"]["$ref"].rpartition("/")[2]
                 branches.append(_with_kind(definitions[reference], kind, own, is_default=kind == default))
         branches += [_KIND_FREE] if name == "allocator" else []
-        one: dict[str, Any] = {"oneOf": branches, "description": (Config.model_fields[name].annotation or Config).__doc__}
+        one: dict[str, Any] = {
+            "oneOf": branches,
+            "description": (Config.model_fields[name].annotation or Config).__doc__,
+        }
         properties[name] = {"type": "array", "items": one, "minItems": 1} if name == "strategy" else one
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -56,10 +61,17 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _with_kind(schema: dict[str, Any], kind: str, own: tuple[str, ...], *, is_default: bool) -> dict[str, Any]:
+def _with_kind(
+    schema: dict[str, Any], kind: str, own: tuple[str, ...], *, is_default: bool
+) -> dict[str, Any]:
     """Put the table's own keys beside the options of one kind."""
     keys: dict[str, Any] = {"kind": {"const": kind}}
     if "name" in own:
         keys["name"] = {"type": "string", "minLength": 1, "description": "Unique name; default the kind."}
     required = [*([] if is_default else ["kind"]), *schema.get("required", [])]
-    return {**schema, "title": kind, "properties": {**keys, **schema.get("properties", {})}, "required": required}
+    return {
+        **schema,
+        "title": kind,
+        "properties": {**keys, **schema.get("properties", {})},
+        "required": required,
+    }

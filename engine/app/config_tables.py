@@ -17,49 +17,61 @@ class Table(BaseModel):
 class FeedTable(Table):
     """[feed]: where bars come from."""
 
-    kind: str = Field("files", description="Kind of feed; its options stand beside it.")
+    kind: str = Field(default="files", description="Kind of feed; its options stand beside it.")
     options: BaseModel = Field(description="Validated options of the kind.")
 
 
 class UniverseTable(Table):
     """[universe]: which symbols, on which calendar."""
 
-    calendar: str = Field("XNYS", description='Exchange calendar by its MIC; "24/7" around the clock.')
+    calendar: str = Field(
+        default="XNYS", description='Exchange calendar by its MIC; "24/7" around the clock.'
+    )
     symbols: tuple[str, ...] = Field(
-        (), description="Symbols, in the order of every slice; by default those of strategies and book."
+        default=(),
+        description="Symbols, in the order of every slice; by default those of strategies and book.",
     )
 
 
 class BookTable(Table):
     """[book]: what there is at the start."""
 
-    equity_usd: float = Field(1_000_000.0, gt=0, description="Equity at the start, USD.")
+    equity_usd: float = Field(default=1_000_000.0, gt=0, description="Equity at the start, USD.")
     positions: dict[str, float] = Field(
         default_factory=dict, description="Opening positions, shares by symbol; short is negative."
     )
-    lot: float | None = Field(None, gt=0, description="Round orders to multiples of this many shares; absent = off.")
+    lot: float | None = Field(
+        default=None, gt=0, description="Round orders to multiples of this many shares; absent = off."
+    )
 
 
 class CostsTable(Table):
     """[costs]: of trading, per USD traded and leg."""
 
-    half_spread_bps: float = Field(1.0, ge=0, le=1_000, description="Half the bid-ask spread, basis points.")
-    impact_bps: float = Field(
-        10.0, ge=0, le=10_000, description="Impact, basis points times sqrt(traded / volume of the bar)."
+    half_spread_bps: float = Field(
+        default=1.0, ge=0, le=1_000, description="Half the bid-ask spread, basis points."
     )
-    fee_bps: float = Field(0.2, ge=0, le=1_000, description="Commission and fees, basis points.")
+    impact_bps: float = Field(
+        default=10.0,
+        ge=0,
+        le=10_000,
+        description="Impact, basis points times sqrt(traded / volume of the bar).",
+    )
+    fee_bps: float = Field(default=0.2, ge=0, le=1_000, description="Commission and fees, basis points.")
     participation_max_frac: float = Field(
-        0.10, gt=0, le=1, description="Largest share of a bar's volume that one fill may take."
+        default=0.10, gt=0, le=1, description="Largest share of a bar's volume that one fill may take."
     )
 
 
 class FundingTable(Table):
     """[funding]: of positions, per year, actual/360."""
 
-    rate_frac: float = Field(0.036, ge=-0.1, le=1, description="Reference rate per year, fraction.")
-    long_spread_bps: float = Field(50.0, ge=0, le=10_000, description="Longs pay the rate plus this.")
-    short_spread_bps: float = Field(25.0, ge=0, le=10_000, description="Shorts receive the rate less this.")
-    borrow_bps: float = Field(40.0, ge=0, le=100_000, description="Borrow fee of shorts.")
+    rate_frac: float = Field(default=0.036, ge=-0.1, le=1, description="Reference rate per year, fraction.")
+    long_spread_bps: float = Field(default=50.0, ge=0, le=10_000, description="Longs pay the rate plus this.")
+    short_spread_bps: float = Field(
+        default=25.0, ge=0, le=10_000, description="Shorts receive the rate less this."
+    )
+    borrow_bps: float = Field(default=40.0, ge=0, le=100_000, description="Borrow fee of shorts.")
 
 
 class StrategyTable(Table):
@@ -73,53 +85,71 @@ class StrategyTable(Table):
 class AllocatorTable(Table):
     """[allocator]: from signals to holdings."""
 
-    kind: str = Field("mean_variance", description='Kind of allocator; "none" measures signals only.')
-    options: BaseModel | None = Field(None, description='Validated options of the kind; absent for "none".')
+    kind: str = Field(default="mean_variance", description='Kind of allocator; "none" measures signals only.')
+    options: BaseModel | None = Field(
+        default=None, description='Validated options of the kind; absent for "none".'
+    )
 
 
 class RiskTable(Table):
     """[risk]: the limit, and how VaR is measured."""
 
-    model: Literal["gaussian"] = Field("gaussian", description="Risk model.")
+    model: Literal["gaussian"] = Field(default="gaussian", description="Risk model.")
     var_limit_usd: float = Field(
-        150_000.0,
+        default=150_000.0,
         gt=0,
         description='The limit is a positive loss amount. For "halt at a loss of $150k" write 150000.',
     )
-    confidence: float = Field(0.99, gt=0.5, lt=1, description="Confidence of VaR and ES.")
-    horizon_days: int = Field(10, ge=1, le=250, description="Horizon of VaR, sessions.")
-    scenarios: int = Field(5_000, ge=100, le=1_000_000, description="Monte Carlo scenarios.")
-    seed: int = Field(7, ge=0, description="Seed of the scenarios; fixed over the run.")
+    confidence: float = Field(default=0.99, gt=0.5, lt=1, description="Confidence of VaR and ES.")
+    horizon_days: int = Field(default=10, ge=1, le=250, description="Horizon of VaR, sessions.")
+    scenarios: int = Field(default=5_000, ge=100, le=1_000_000, description="Monte Carlo scenarios.")
+    seed: int = Field(default=7, ge=0, description="Seed of the scenarios; fixed over the run.")
     history: Path | None = Field(
-        None, description="Daily closes (date, symbol, close) that seed the covariance; absent = none."
+        default=None,
+        description="Daily closes (date, symbol, close) that seed the covariance; absent = none.",
     )
     budget_frac: float = Field(
-        0.90, gt=0, le=0.95, description="Share of the limit that a target may use; below the 0.95 of resuming."
+        default=0.90,
+        gt=0,
+        le=0.95,
+        description="Share of the limit that a target may use; below the 0.95 of resuming.",
     )
-    cov_refresh_min: int = Field(30, ge=1, description="Refresh covariance and factor every so many minutes.")
-    price_max_age_min: int = Field(15, ge=1, description="A held price older than this makes VaR unknown.")
-    half_life_sessions: float = Field(5.0, gt=0, description="Half-life of minute returns, sessions.")
-    half_life_nights: float = Field(20.0, gt=0, description="Half-life of overnight returns, nights.")
-    shrink_frac: float = Field(1e-6, ge=1e-6, lt=1, description="Shrinkage of the covariance to its mean variance.")
-    prior_sessions: float = Field(20.0, ge=0, description="Weight of the daily history, in sessions.")
-    warn_frac: float = Field(0.80, gt=0, le=1, description="Share of the limit at which a warning is given.")
+    cov_refresh_min: int = Field(
+        default=30, ge=1, description="Refresh covariance and factor every so many minutes."
+    )
+    price_max_age_min: int = Field(
+        default=15, ge=1, description="A held price older than this makes VaR unknown."
+    )
+    half_life_sessions: float = Field(default=5.0, gt=0, description="Half-life of minute returns, sessions.")
+    half_life_nights: float = Field(default=20.0, gt=0, description="Half-life of overnight returns, nights.")
+    shrink_frac: float = Field(
+        default=1e-6, ge=1e-6, lt=1, description="Shrinkage of the covariance to its mean variance."
+    )
+    prior_sessions: float = Field(default=20.0, ge=0, description="Weight of the daily history, in sessions.")
+    warn_frac: float = Field(
+        default=0.80, gt=0, le=1, description="Share of the limit at which a warning is given."
+    )
     step_max_s: float = Field(
-        5.0, gt=0, description="The daemon's watchdog halts when one step takes longer; unused by replay."
+        default=5.0,
+        gt=0,
+        description="The daemon's watchdog halts when one step takes longer; unused by replay.",
     )
 
 
 class OutputTable(Table):
     """[output]: what a run writes."""
 
-    dir: Path = Field(Path("runs"), description="Folder of the run folders.")
-    trace: bool = Field(False, description="Write trace.parquet: every slice of every spread.")
-    journal: bool = Field(False, description="Write the journal of a file replay.")
+    dir: Path = Field(default=Path("runs"), description="Folder of the run folders.")
+    trace: bool = Field(default=False, description="Write trace.parquet: every slice of every spread.")
+    journal: bool = Field(default=False, description="Write the journal of a file replay.")
 
 
 class OperatorTable(Table):
     """[operator]: who may command; keys come from ASTRA_OPERATOR_KEY and ASTRA_HALT_KEY."""
 
-    instance: str = Field("astra", min_length=1, description="Name that commands must be addressed to.")
+    instance: str = Field(
+        default="astra", min_length=1, description="Name that commands must be addressed to."
+    )
 
 
 class RedisTable(Table):
@@ -132,20 +162,22 @@ class MqttTable(Table):
     """[mqtt]: used by the daemon; absent = off."""
 
     host: str = Field(description="Broker.")
-    port: int = Field(1883, ge=1, le=65_535, description="Port of the broker.")
+    port: int = Field(default=1883, ge=1, le=65_535, description="Port of the broker.")
 
 
 class AlertsTable(Table):
     """[alerts]: used by the daemon; absent = off."""
 
-    required: bool = Field(False, description="Refuse to start when alerts cannot be delivered.")
+    required: bool = Field(default=False, description="Refuse to start when alerts cannot be delivered.")
 
 
 class ConsoleTable(Table):
     """[console]: used by the daemon; absent = off."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on; other than loopback needs a token.")
-    port: int = Field(8787, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on; other than loopback needs a token."
+    )
+    port: int = Field(default=8787, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
 
 
 #: Tables without a ``kind``, by name; those of the daemon are off when absent.

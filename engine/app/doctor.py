@@ -1,4 +1,4 @@
-"""``astra doctor``: is this machine fit to run the engine?"""
+"""``astra doctor``: what this machine needs to run the engine, and whether it has it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -92,7 +92,9 @@ def _imports() -> Finding:
         module = importlib.import_module(name)
         if getattr(module, "PART_OF", "") != DISTRIBUTION:
             where = module.__file__ or "a folder without __init__.py"
-            return Finding("imports", "fail", f'"{name}" is another package, at {where}: use an environment of its own')
+            return Finding(
+                "imports", "fail", f'"{name}" is another package ({where}): use an environment of its own'
+            )
     return Finding("imports", "ok", f"{', '.join(PACKAGES)} belong to {DISTRIBUTION}")
 
 
@@ -101,8 +103,8 @@ def _numba() -> Finding:
     import numpy as np
 
     started = stopwatch_s()
-    doubled = numba.vectorize(["float64(float64)"])(lambda x: 2.0 * x)(np.ones(2))
-    is_right = bool(np.array_equal(doubled, np.full(2, 2.0)))
+    compiled: Any = numba.vectorize(["float64(float64)"])  # type: ignore[no-untyped-call]
+    is_right = bool(np.array_equal(compiled(lambda x: 2.0 * x)(np.ones(2)), np.full(2, 2.0)))
     text = f"compiles and runs ({stopwatch_s() - started:.1f} s)" if is_right else "wrong result"
     return Finding("numba", "ok" if is_right else "fail", text)
 
@@ -111,16 +113,17 @@ def _numba_cache() -> Finding:
     folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parent)
     if os.access(folder, os.W_OK):
         return Finding("numba cache", "ok", f"writable: {folder}")
-    return Finding("numba cache", "warn", f"{folder} is read-only: set NUMBA_CACHE_DIR, or each start compiles")
+    return Finding(
+        "numba cache", "warn", f"{folder} is read-only: set NUMBA_CACHE_DIR, or each start compiles"
+    )
 
 
 def _solver() -> Finding:
-    import cvxpy
-
-    x = cvxpy.Variable(2)
-    problem = cvxpy.Problem(cvxpy.Minimize(cvxpy.sum_squares(x - 1)), [cvxpy.norm1(x) <= 1])
-    problem.solve(solver=cvxpy.CLARABEL)
-    is_right = problem.status == cvxpy.OPTIMAL and abs(problem.value - 0.5) < 1e-6
+    solver: Any = importlib.import_module("cvxpy")
+    x = solver.Variable(2)
+    problem = solver.Problem(solver.Minimize(solver.sum_squares(x - 1)), [solver.norm1(x) <= 1])
+    problem.solve(solver=solver.CLARABEL)
+    is_right = problem.status == solver.OPTIMAL and abs(problem.value - 0.5) < 1e-6
     return Finding("solver", "ok" if is_right else "fail", f"Clarabel: {problem.status}")
 
 
@@ -142,8 +145,9 @@ def _disk(folder: Path) -> Finding:
             os.fsync(file.fileno())
             times.append((stopwatch_s() - started) * 1e3)
     times.sort()
-    text = f"fsync {times[len(times) // 2]:.2f} ms median, {times[-1]:.2f} ms worst of {len(times)}, at {existing}"
-    return Finding("disk", "ok" if times[-1] < _SLOW_FSYNC_MS else "warn", text)
+    median_ms, worst_ms = times[len(times) // 2], times[-1]
+    text = f"fsync {median_ms:.2f} ms median, {worst_ms:.2f} ms worst of {len(times)}, at {existing}"
+    return Finding("disk", "ok" if worst_ms < _SLOW_FSYNC_MS else "warn", text)
 
 
 def _servers(config: Config | None) -> Iterator[Finding]:

@@ -9,16 +9,15 @@ from engine.errors import ConfigError
 
 CONFIG_NAME = "astra.toml"
 SAMPLE_NAME = "data/sample.csv.gz"
-SAMPLE_SESSIONS = 5
 
-TEMPLATE = '''\
+TEMPLATE = """\
 # Astra replays and streams 1-minute bars on paper. Every key left out has a default:
 #   astra config show --origin     shows them all, and who set each
 #   astra check                    checks this file and the data
 
 [feed]
-path = "data/sample.csv.gz"     # SYNTHETIC bars; CSV or Parquet, one row per symbol and minute:
-                                # ts (END of the minute, with time zone), symbol, open, high, low, close, volume
+path = "data/sample.csv.gz"     # SYNTHETIC bars. CSV or Parquet, one row per symbol and minute, with
+                                # ts (END of the minute), symbol, open, high, low, close, volume
 # tz = "America/New_York"       # only for data whose times name no zone
 
 [universe]
@@ -45,7 +44,7 @@ seed = 7
 
 [output]
 trace = false                   # true also writes every slice of every spread
-'''
+"""
 
 
 def scaffold(folder: Path) -> Iterator[str]:
@@ -77,6 +76,6 @@ def scaffold(folder: Path) -> Iterator[str]:
     sample.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(TEMPLATE, encoding="utf-8")
     yield f"created {config}   limit $150,000, pairs JPM/C and GS/MS"
-    options = SimulatedOptions()
-    write(options, sample)
-    yield f"created {sample}   SYNTHETIC 1-minute bars"
+    options = SimulatedOptions.model_validate({})
+    n_bars = write(options, sample)
+    yield f"created {sample}   {options.sessions} sessions of SYNTHETIC 1-minute bars ({n_bars:,} rows)"

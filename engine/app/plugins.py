@@ -50,7 +50,7 @@ def registry(group: str) -> Registry:
 def _load(entry: EntryPoint) -> Plugin[Any]:
     try:
         plugin = entry.load()
-    except Exception as error:  # noqa: BLE001 - foreign code may fail in any way; the user must learn which
+    except Exception as error:
         raise _refused(entry, f"{type(error).__name__}: {error}") from error
     if not isinstance(plugin, Plugin):
         raise _refused(entry, f"it is a {type(plugin).__name__}, not an engine.ports.Plugin")

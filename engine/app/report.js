@@ -8,8 +8,8 @@
   const instant = (minute) => new Date(minute * 60000);
   const day = (d) => `${d.getUTCFullYear()}-${pad(d.getUTCMonth() + 1)}-${pad(d.getUTCDate())}`;
   const time = (d) => `${pad(d.getUTCHours())}:${pad(d.getUTCMinutes())}`;
-  const usd = (v) => (v < 0 ? "−$" : "$") + Math.abs(v).toLocaleString("en-US", { maximumFractionDigits: 0 });
-  const frac = (v) => (v * 100).toFixed(3).replace("-", "−") + "%";
+  const usd = (v) => (v < 0 ? "-$" : "$") + Math.abs(v).toLocaleString("en-US", { maximumFractionDigits: 0 });
+  const frac = (v) => `${(v * 100).toFixed(3)}%`;
 
   // Ticks stand on first bars of sessions while several are in view, and on even bars within one.
   function ticks(chart) {
@@ -86,7 +86,15 @@
     const write = chart.unit === "usd" ? usd : frac;
     const n = chart.row.length;
     const axis = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
-    const when = (u, v, s, k) => (k == null ? "–" : `${day(instant(chart.minute[k]))} ${time(instant(chart.minute[k]))}`);
+    const when = (u, v, s, k) => {
+      const at = instant(chart.minute[k ?? n - 1]);
+      return `${day(at)} ${time(at)}`;
+    };
+    // Without a cursor the legend reads the end of the run.
+    const shown = (u, v, s, k) => {
+      const value = k == null ? u.data[s][n - 1] : v;
+      return value == null ? "unknown" : write(value);
+    };
     const series = chart.lines.map((line) => ({
       label: line.label,
       stroke: colour(line.kind),
@@ -94,7 +102,7 @@
       width: widths[line.kind],
       fill: line.kind === "loss" ? colour("fill") : undefined,
       points: { show: n < 3 },
-      value: (u, v) => (v == null ? "–" : write(v)),
+      value: shown,
     }));
     const plot = new uPlot({
       width: element.clientWidth,
@@ -105,9 +113,10 @@
       cursor: { drag: { x: true, y: false }, sync: { key: "astra", scales: ["x", null] } },
       hooks: { drawClear: [(u) => drawSpans(u, chart.spans || [])] },
     }, [chart.row, ...chart.lines.map((line) => (Array.isArray(line.values) ? line.values : Array(n).fill(line.values)))], element);
-    new ResizeObserver(() => {
+    const fit = () => {
       if (element.clientWidth !== plot.width) plot.setSize({ width: element.clientWidth, height: chart.height });
-    }).observe(element);
+    };
+    new ResizeObserver(() => requestAnimationFrame(fit)).observe(element);
     return plot;
   }
 

@@ -119,11 +119,15 @@ def _json(value: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _period(data: RunData, clock: Clock) -> str:
+def _period(data: RunData, clock: Clock) -> list[str]:
+    """Say when, how long, and over how many symbols, as far as the run recorded it."""
     ts_ns = data.book.ts_ns if len(data.book) else data.signals.ts_ns
-    if not len(ts_ns):
-        return "no bars"
-    return f"{clock.text(int(ts_ns[0]))} to {clock.text(int(ts_ns[-1]))} {clock.name}"
+    words = [f"{clock.text(int(ts_ns[0]))} to {clock.text(int(ts_ns[-1]))} {clock.name}"] if len(ts_ns) else []
+    for name in ("sessions", "symbols"):
+        count = data.summary.get(name)
+        if isinstance(count, int):
+            words.append(f"{count:,} {name if count != 1 else name[:-1]}")
+    return words
 
 
 def _charts(data: RunData, found: list[Span], clock: Clock) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
 """What a replay says on the terminal: header, event lines, progress, closing block.
 
 On a terminal a bar shows progress; elsewhere every event is one plain line. Long replays stay readable and
-fast: ordinary lines (signals, rebalances, refusals, warnings) are shown up to ``LINES_A_SESSION`` a session and
-``LINES_A_RUN`` a run, the rest is counted; changes of the trading state and critical alerts are always shown.
-Nothing is lost by this: the run folder holds every event.
+fast: ordinary lines (signals, rebalances, refusals, warnings) are shown up to ``LINES_A_SESSION`` a session
+and ``LINES_A_RUN`` a run, the rest is counted; changes of the trading state and critical alerts are always
+shown. Nothing is lost by this: the run folder holds every event.
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ class Terminal:
         data = shown(getattr(config.feed.options, "path", config.feed.kind))
         bars = f"{n_bars:,} bars" if n_bars else "bars as they come"
         self._write(f"astra {self._version}  replay  run {run_name}   PAPER  seed {risk.seed}")
-        self._write(f"data   {data}  {n_symbols} symbols  {_count(n_sessions, 'session')} {self._calendar}  {bars}")
+        self._write(
+            f"data   {data}  {n_symbols} symbols  {_count(n_sessions, 'session')} {self._calendar}  {bars}"
+        )
         self._write("   ".join(word for word in words if word))
         self._write("")
         if self._stream.isatty():
@@ -161,7 +163,9 @@ class Terminal:
 
     def _signal(self, event: Signal) -> None:
         side = "flat" if event.side is Side.FLAT else f"{event.side.value.lower()} spread"
-        self._line(event.ts_ns, "SIGNAL", f"{event.spread:<9} z {event.z:+.2f}  beta {event.beta:.3f}  {side}")
+        self._line(
+            event.ts_ns, "SIGNAL", f"{event.spread:<9} z {event.z:+.2f}  beta {event.beta:.3f}  {side}"
+        )
 
     def _rebalance(self, event: AllocationDone) -> None:
         if event.status == "optimal":
@@ -251,7 +255,11 @@ class Terminal:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
-        columns = (TextColumn(" {task.fields[day]}"), BarColumn(30), TextColumn("{task.percentage:>3.0f}%  {task.fields[text]}"))
+        columns = (
+            TextColumn(" {task.fields[day]}"),
+            BarColumn(30),
+            TextColumn("{task.percentage:>3.0f}%  {task.fields[text]}"),
+        )
         console = Console(file=self._stream)
         self._progress = Progress(*columns, console=console, auto_refresh=False, transient=True)
         self._task = self._progress.add_task("", total=n_bars or None, text="", day="")
@@ -274,13 +282,13 @@ def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float) -> str:
     rejected = sum(summary.get("rejected", {}).values())
     if rejected:
         counts.append(f"{rejected:,} bars rejected")
-    gain = f"{usd(summary['pnl_usd'], is_signed=True)}  ({percent(summary['total_return_frac'], is_signed=True)})"
+    gain, share = usd(summary["pnl_usd"], is_signed=True), percent(summary["total_return_frac"], is_signed=True)
+    costs, carry = usd(summary["costs_usd"]), usd(summary["funding_usd"], is_signed=True)
     var = f"last {usd(summary['var_last_usd'])}  peak {usd(summary['var_peak_usd'])}  of {usd(limit_usd)}"
     seconds, speed = summary["seconds"], summary["bars_per_s"]
     lines = [
         f"finished in {seconds:.1f} s ({rate(speed)} bars/s)   {', '.join(counts)}",
-        f"P&L       {gain}    costs {usd(summary['costs_usd'])}   "
-        f"carry {usd(summary['funding_usd'], is_signed=True)}",
+        f"P&L       {gain}  ({share})    costs {costs}   carry {carry}",
         f"drawdown  {percent(summary['max_drawdown_frac'])}    Sharpe  {sharpe_text(summary)}",
         f"VaR       {var}",
         f"digest    {summary['digest']}",

@@ -36,7 +36,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def places(text: str) -> dict[Path_, Place]:
-    """Find every table, key and array item of a TOML document.
+    r"""Find every table, key and array item of a TOML document.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def places(text: str) -> dict[Path_, Place]:
 
     Examples
     --------
-    >>> found = places('[risk]\\nseed = 7\\n')
+    >>> found = places('[risk]\nseed = 7\n')
     >>> list(found), found["risk", "seed"].value
     ([('risk',), ('risk', 'seed')], 14)
     """

@@ -127,7 +127,7 @@ def _desk(config: Config, layout: Layout, session_min: int, history: DailyHistor
         book,
         RiskActor(covariance, model, layout.symbols, session_min, history),
         RiskGate(model, table.budget_frac * table.var_limit_usd),
-        HaltLatch(table.var_limit_usd, warn_frac=table.warn_frac),
+        HaltLatch(table.var_limit_usd),
         Costs(**config.costs.model_dump(), lot=config.book.lot or 0.0),
         RiskRule(table.budget_frac, model.z_horizon, model.mc_margin),
         (funding.long_frac, funding.short_frac),

@@ -108,7 +108,9 @@ def test_overrides_win_and_are_typed() -> None:
     assert config.symbols[:4] == ("JPM", "C", "V", "MA")
 
 
-@pytest.mark.parametrize("text", ["risk.seed", "seed=7", "risk..seed=7", "=7", "feed.path.deep=1", "strategy.x.z=1"])
+@pytest.mark.parametrize(
+    "text", ["risk.seed", "seed=7", "risk..seed=7", "=7", "feed.path.deep=1", "strategy.x.z=1"]
+)
 def test_an_override_that_cannot_be_read_is_refused(text: str) -> None:
     """An override that is silently ignored would be a mistyped limit that is silently ignored."""
     with pytest.raises(ConfigError) as caught:

@@ -1,6 +1,5 @@
 """What a user reads when a configuration is wrong: golden texts in tests/goldens/errors."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -47,10 +46,16 @@ def refusal(text: str, *overrides: str) -> AstraError:
         ("syntax", GOOD + "\n[risk\nseed = 7\n"),
         ("missing_path", GOOD.replace('path = "data/bars.csv"\n', "")),
         ("no_strategy", '[feed]\npath = "bars.csv"\n'),
-        ("repeated_name", GOOD + 'name = "a"\n\n[[strategy]]\nkind = "zscore_pairs"\npairs = ["KO/PEP"]\nname = "a"\n'),
+        (
+            "repeated_name",
+            GOOD + 'name = "a"\n\n[[strategy]]\nkind = "zscore_pairs"\npairs = ["KO/PEP"]\nname = "a"\n',
+        ),
         ("outside_universe", GOOD + '\n[universe]\nsymbols = ["JPM", "C", "GS", "M"]\n'),
         ("option_of_none", GOOD + '\n[allocator]\nkind = "none"\nevery_min = 30\n'),
-        ("several", GOOD.replace("GS/MS", "GSMS") + "\n[risk]\nseed = -1\nvar_limt_usd = 1\n[costs]\nfee_bps = 9e9\n"),
+        (
+            "several",
+            GOOD.replace("GS/MS", "GSMS") + "\n[risk]\nseed = -1\nvar_limt_usd = 1\n[costs]\nfee_bps = 9e9\n",
+        ),
     ],
 )
 def test_says_what_where_why_and_what_to_do(name: str, text: str) -> None:
@@ -110,7 +115,7 @@ def test_the_file_is_named_as_the_user_knows_it(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(elsewhere)
     with pytest.raises(Errors) as outside:
         load(path)
-    assert {one.where.partition(":")[0] for one in inside.value.errors} == {os.path.join("desk", "astra.toml")}
+    assert {one.where.partition(":")[0] for one in inside.value.errors} == {str(Path("desk") / "astra.toml")}
     assert {one.where.partition(":")[0] for one in outside.value.errors} == {str(path)}
 
 

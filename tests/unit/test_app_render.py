@@ -14,7 +14,9 @@ def test_colours_change_nothing_but_colours() -> None:
 
 def test_several_errors_are_separate_and_the_first_decides_the_exit() -> None:
     """All faults at once, each readable by itself."""
-    errors = Errors([DataError("D001", "no rows"), ConfigError("C001", "unknown key"), DataError("D001", "again")])
+    errors = Errors(
+        [DataError("D001", "no rows"), ConfigError("C001", "unknown key"), DataError("D001", "again")]
+    )
     assert errors.exit_code == 3
     assert render_error(errors) == (
         "error[D001] no rows\n\nerror[C001] unknown key\n\nerror[D001] again\nsee docs/errors.md: D001, C001\n"

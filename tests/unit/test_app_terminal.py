@@ -82,7 +82,11 @@ def measured(ts_ns: int, var_usd: float) -> RiskMeasured:
 def test_a_replay_reads_like_the_documentation(config: Config) -> None:
     """The whole text of a replay with a warning, a halt and a command is one golden."""
     halted = TradingStateChanged(
-        OPEN_NS + 335 * MINUTE_NS, TradingState.HALTED, TradingState.ACTIVE, "VAR_LIMIT", "halt-20260105T200500Z-1"
+        OPEN_NS + 335 * MINUTE_NS,
+        TradingState.HALTED,
+        TradingState.ACTIVE,
+        "VAR_LIMIT",
+        "halt-20260105T200500Z-1",
     )
     events: list[Event] = [
         signal(OPEN_NS + 17 * MINUTE_NS),
@@ -127,8 +131,12 @@ def test_a_long_run_keeps_showing_changes_of_state_only(config: Config) -> None:
 
 def test_an_unknown_var_is_called_unknown(config: Config) -> None:
     """A NaN on the screen would be read as a bug, not as a halt."""
-    halt = TradingStateChanged(OPEN_NS + MINUTE_NS, TradingState.HALTED, TradingState.ACTIVE, "COV_NOT_PSD", "h")
-    text = printed(config, [measured(OPEN_NS + MINUTE_NS, float("nan")), halt], SUMMARY | {"var_last_usd": None})
+    halt = TradingStateChanged(
+        OPEN_NS + MINUTE_NS, TradingState.HALTED, TradingState.ACTIVE, "COV_NOT_PSD", "h"
+    )
+    text = printed(
+        config, [measured(OPEN_NS + MINUTE_NS, float("nan")), halt], SUMMARY | {"var_last_usd": None}
+    )
     assert "VaR unknown" in text
     assert "VaR       last unknown  peak $151,204" in text
     assert "nan" not in text

@@ -66,7 +66,9 @@ def test_keys_are_split_as_toml_does() -> None:
     assert parse_key('a."b.c".0') == ("a", "b.c", "0")
 
 
-@pytest.mark.parametrize("value", [True, -3, 0.1, 1e-12, 1e300, float("inf"), 'q"\\\n\x7f\x01é', [1, [2]], {"a b": {"c": 1}}, []])
+@pytest.mark.parametrize(
+    "value", [True, -3, 0.1, 1e-12, 1e300, float("inf"), 'q"\\\n\x7f\x01é', [1, [2]], {"a b": {"c": 1}}, []]
+)
 def test_a_value_reads_back_equal(value: object) -> None:
     """The resolved configuration repeats a run bit for bit only if every value survives."""
     assert tomllib.loads(f"x = {write_value(value)}")["x"] == value

@@ -51,7 +51,9 @@ def test_commands_are_signed_and_appended(monkeypatch: pytest.MonkeyPatch) -> No
     assert {command.ts_ns for command in commands} == {AT_NS}
 
 
-def test_the_halt_key_signs_halts_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_halt_key_signs_halts_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Stopping needs less privilege than starting again."""
     monkeypatch.setenv("ASTRA_HALT_KEY", "small")
     base = ["--commands", "commands.jsonl", "--at", AT, *WHO]
@@ -69,11 +71,19 @@ def test_the_halt_key_signs_halts_only(monkeypatch: pytest.MonkeyPatch, capsys: 
         ("halt", ["--at", AT, "--reason", " ", "--principal", "eve"], "--reason must not be empty"),
         ("limits", ["--at", AT, *WHO, "--var-limit-usd", "-5"], "must be greater than 0, was -5"),
         ("limits", ["--at", AT, *WHO, "--var-limit-usd", "nan"], "must be greater than 0, was nan"),
-        ("limits", ["--at", AT, *WHO, "--var-limit-usd", "5", "--expires", AT], "--expires must be after --at"),
+        (
+            "limits",
+            ["--at", AT, *WHO, "--var-limit-usd", "5", "--expires", AT],
+            "--expires must be after --at",
+        ),
     ],
 )
 def test_a_command_that_cannot_count_is_not_written(
-    verb: str, options: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    verb: str,
+    options: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """An operator must learn of a mistake now, not when the engine refuses it."""
     monkeypatch.setenv("ASTRA_OPERATOR_KEY", "secret")
@@ -90,7 +100,8 @@ def test_instants_are_exact() -> None:
 
 
 @pytest.mark.parametrize(
-    "dates", [["--from", "05.01.2026"], ["--to", "2026-13-01"], ["--from", "2026-01-06", "--to", "2026-01-05"]]
+    "dates",
+    [["--from", "05.01.2026"], ["--to", "2026-13-01"], ["--from", "2026-01-06", "--to", "2026-01-05"]],
 )
 def test_bad_dates_are_refused(dates: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A span that silently selects nothing would look like a quiet week."""

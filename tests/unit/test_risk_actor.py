@@ -126,5 +126,5 @@ def test_broken_sums_are_not_trusted() -> None:
 
 def test_options_cannot_switch_shrinkage_off() -> None:
     """Without any shrinkage two identical names make a singular factor on every bar."""
-    with pytest.raises(ValueError, match="greater than or equal to 0.000001"):
+    with pytest.raises(ValueError, match=r"greater than or equal to 0\.000001"):
         CovarianceOptions(shrink_frac=0.0)

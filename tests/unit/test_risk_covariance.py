@@ -36,7 +36,12 @@ def _random_tape(n: int, sessions: int, minutes: int, seed: int, missing: float 
             price = opens * np.exp(0.001 * rng.standard_normal(n))
             absent = rng.random(n) < missing
             tape.append(
-                _slice(session, minute, np.where(absent, NAN, opens).tolist(), np.where(absent, NAN, price).tolist())
+                _slice(
+                    session,
+                    minute,
+                    np.where(absent, NAN, opens).tolist(),
+                    np.where(absent, NAN, price).tolist(),
+                )
             )
     return tape
 
@@ -72,7 +77,7 @@ def test_white_noise_gives_its_variance() -> None:
 
 
 def test_newey_west_finds_a_hedge_that_trades_a_minute_late() -> None:
-    """x repeats y one minute later: bare minutes see correlation 0, the spread's true risk is near 0."""
+    """Leg x repeats y one minute later: bare minutes see correlation 0, the spread's true risk is near 0."""
     rng = np.random.default_rng(9)
     steps = 0.001 * rng.standard_normal(391)
     y, x = np.exp(np.cumsum(steps))[1:], np.exp(np.cumsum(steps))[:-1]
@@ -156,7 +161,7 @@ def test_sums_equal_a_numpy_oracle() -> None:
 
 
 def test_prior_is_the_covariance_until_the_tape_has_a_night() -> None:
-    """With daily history the first session is measured by it alone: a day without its night is not a day."""
+    """With daily history the first session is measured by it alone: half a day is not a day."""
     rng = np.random.default_rng(6)
     closes = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal((60, 2)), axis=0))
     history = DailyHistory(("S1", "S0"), np.arange(60), closes)

@@ -15,7 +15,7 @@ def _random_psd(n: int, rank: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7, 40])
 def test_cholesky_equals_its_twin_and_lapack(n: int) -> None:
-    """The kernel replaces LAPACK only to fix the order of operations: same bits as its twin, 1e-10 of LAPACK."""
+    """The kernel fixes the order of operations: the bits of its twin, and LAPACK's numbers (1e-10)."""
     matrix = _random_psd(n, n + 2)
     fast, twin = np.empty((n, n)), np.empty((n, n))
     assert cholesky(matrix, fast)

@@ -241,10 +241,10 @@ def test_snapshot_of_an_approval_is_reissued() -> None:
     [
         (lambda s: 200.0 * s, 0.75),
         (lambda s: 400.0 * s * s, math.sqrt(0.375)),
-        (lambda s: 100.0, 1.0),
-        (lambda s: 160.0, 0.0),
+        (lambda _: 100.0, 1.0),
+        (lambda _: 160.0, 0.0),
         (lambda s: 100.0 + 1000.0 * abs(s - 0.5), 0.55),
-        (lambda s: math.nan, 0.0),
+        (lambda _: math.nan, 0.0),
         (lambda s: 100.0 if s == 0.0 else 1000.0, 0.0),
     ],
 )

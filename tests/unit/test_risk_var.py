@@ -137,7 +137,8 @@ def test_upper_bound_and_its_standard_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenarios", "confidence", "rank"), [(5000, 0.99, 49), (5000, 0.975, 124), (250, 0.99, 2), (100, 0.999, 0)]
+    ("scenarios", "confidence", "rank"),
+    [(5000, 0.99, 49), (5000, 0.975, 124), (250, 0.99, 2), (100, 0.999, 0)],
 )
 def test_scenario_rank_is_an_integer_matter(scenarios: int, confidence: float, rank: int) -> None:
     """ceil((1 - 0.99) x 5000) is 51 in floats: the rank is taken in basis points."""
@@ -146,7 +147,7 @@ def test_scenario_rank_is_an_integer_matter(scenarios: int, confidence: float, r
 
 def test_confidence_must_be_whole_basis_points() -> None:
     """A confidence that the rank cannot express would be rounded in silence."""
-    with pytest.raises(ValueError, match="whole number of basis points, was 0.98765"):
+    with pytest.raises(ValueError, match=r"whole number of basis points, was 0\.98765"):
         GaussianVarOptions(confidence=0.98765)
 
 

@@ -56,7 +56,9 @@ def limits(
 ) -> None:
     """Change the VaR limit, for good or until a time."""
     if not 0 < var_limit_usd < float("inf"):
-        raise bad_argument(f"--var-limit-usd must be greater than 0, was {var_limit_usd:g}", "--var-limit-usd")
+        raise bad_argument(
+            f"--var-limit-usd must be greater than 0, was {var_limit_usd:g}", "--var-limit-usd"
+        )
     revert_ns = instant_ns(expires, "--expires") if expires else 0
     if expires and revert_ns <= instant_ns(at, "--at"):
         raise bad_argument(f"--expires must be after --at, was {expires}", "--expires")

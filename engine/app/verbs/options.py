@@ -15,15 +15,22 @@ if TYPE_CHECKING:
     from engine.app.config import Config
 
 ConfigFile = Annotated[
-    Path | None, typer.Argument(metavar="[CONFIG]", help="Configuration file; default ./astra.toml.", show_default=False)
+    Path | None,
+    typer.Argument(metavar="[CONFIG]", help="Configuration file; default ./astra.toml.", show_default=False),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key: risk.seed=8, strategy.0.entry_z=2.5. Repeatable."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key: risk.seed=8, strategy.0.entry_z=2.5. Repeatable."
+    ),
 ]
 Data = Annotated[Path | None, typer.Option(help="Bars to use instead of [feed] path.", show_default=False)]
-From = Annotated[str | None, typer.Option("--from", metavar="DATE", help="First session.", show_default=False)]
-To = Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last session, inclusive.", show_default=False)]
+From = Annotated[
+    str | None, typer.Option("--from", metavar="DATE", help="First session.", show_default=False)
+]
+To = Annotated[
+    str | None, typer.Option("--to", metavar="DATE", help="Last session, inclusive.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 
 DEFAULT_CONFIG = Path("astra.toml")
@@ -81,7 +88,9 @@ def instant_ns(text: str, option: str) -> int:
         instant = None
     if instant is None or instant.tzinfo is None:
         why = "names no time zone" if instant else "is no date and time"
-        raise bad_argument(f'{option} {why}, was "{text}"', option, "Write 2026-01-05T10:00:00-05:00, or end it with Z.")
+        raise bad_argument(
+            f'{option} {why}, was "{text}"', option, "Write 2026-01-05T10:00:00-05:00, or end it with Z."
+        )
     since = instant - datetime(1970, 1, 1, tzinfo=UTC)
     return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
 

@@ -29,12 +29,18 @@ def replay(
     data: Data = None,
     first: From = None,
     last: To = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder itself; default runs/<UTC>-<name>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder itself; default runs/<UTC>-<name>.")
+    ] = None,
     overrides: Overrides = None,
-    commands: Annotated[Path | None, typer.Option(help="Signed operator commands, replayed in event time.")] = None,
+    commands: Annotated[
+        Path | None, typer.Option(help="Signed operator commands, replayed in event time.")
+    ] = None,
     is_json: AsJson = False,
     is_quiet: Annotated[bool, typer.Option("--quiet", help="Print the run folder only.")] = False,
-    fail_on_halt: Annotated[bool, typer.Option("--fail-on-halt", help="Exit 4 if halted at the end.")] = False,
+    fail_on_halt: Annotated[
+        bool, typer.Option("--fail-on-halt", help="Exit 4 if halted at the end.")
+    ] = False,
 ) -> None:
     """Replay bars on paper; write a run folder with fills, book, risk and a report."""
     from engine.app.config_errors import located
@@ -47,7 +53,9 @@ def replay(
 
     listener = Silent() if is_json or is_quiet else Terminal(installed_version())
     with located(checked.source):
-        result = run(checked, out=out, from_=first, to=last, commands=commands, argv=sys.argv, listener=listener)
+        result = run(
+            checked, out=out, from_=first, to=last, commands=commands, argv=sys.argv, listener=listener
+        )
     if is_json:
         typer.echo(to_json({**result.summary, "folder": str(result.folder)}))
     elif is_quiet:
@@ -95,7 +103,11 @@ def lookahead(
     if is_json:
         typer.echo(to_json(answer))
     else:
-        state = "ok         no look-ahead" if answer["is_equal"] else "LOOK-AHEAD the past changes with the future"
+        state = (
+            "ok         no look-ahead"
+            if answer["is_equal"]
+            else "LOOK-AHEAD the past changes with the future"
+        )
         typer.echo(f"{state}: {answer['signals']:,} signals, tape truncated {len(answer['cuts'])} times")
         for change in answer["changed"]:
             typer.echo(f"           {change}")

@@ -13,7 +13,16 @@ from engine.app.verbs.options import AsJson, bad_argument, read_json, to_json
 app = typer.Typer(no_args_is_help=True, help="List, show and compare runs.")
 
 Folder = Annotated[Path, typer.Option("--dir", help="Folder of the run folders.")]
-_COLUMNS = ("bars", "sessions", "signals", "rebalances", "pnl_usd", "max_drawdown_frac", "var_peak_usd", "halts")
+_COLUMNS = (
+    "bars",
+    "sessions",
+    "signals",
+    "rebalances",
+    "pnl_usd",
+    "max_drawdown_frac",
+    "var_peak_usd",
+    "halts",
+)
 _RUNS = Path("runs")
 
 
@@ -29,7 +38,9 @@ def list_(folder: Folder = _RUNS, is_json: AsJson = False) -> None:
     elif not summaries:
         typer.echo(f"no runs in {folder}: astra replay makes one")
     else:
-        rows = [[name, *(_cell(key, summary.get(key)) for key in _COLUMNS)] for name, summary in summaries.items()]
+        rows = [
+            [name, *(_cell(key, summary.get(key)) for key in _COLUMNS)] for name, summary in summaries.items()
+        ]
         typer.echo(render_table(["run", *_COLUMNS], rows), nl=False)
 
 
@@ -66,7 +77,12 @@ def compare(
         typer.echo(to_json({key: {"first": one.get(key), "second": two.get(key)} for key in keys}))
         return
     rows = [
-        [key, _cell(key, one.get(key)), _cell(key, two.get(key)), _difference(key, one.get(key), two.get(key))]
+        [
+            key,
+            _cell(key, one.get(key)),
+            _cell(key, two.get(key)),
+            _difference(key, one.get(key), two.get(key)),
+        ]
         for key in keys
     ]
     typer.echo(render_table(["figure", first, second, "difference"], rows), nl=False)

@@ -1,0 +1,118 @@
+"""The bars of a run: the configured feed, opened for a span."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from engine.app.config import Config
+from engine.app.config_errors import symbols_absent
+from engine.app.plugins import registry
+from engine.errors import ConfigError
+from engine.events import Nanos, Record
+from feeds.calendars import zone_of
+from feeds.context import FeedContext
+from feeds.files import fingerprint, symbols_in
+
+
+class Source:
+    """An opened feed, and what a run wants to know of it.
+
+    Parameters
+    ----------
+    feed : Feed
+        Built for the span of the run.
+    name : str
+        Path of the bars, or the kind of feed.
+    fingerprint : str
+        SHA-256 of the bars, or of the options that make them.
+    """
+
+    def __init__(self, feed: Any, name: str, fingerprint: str) -> None:
+        self._feed = feed
+        self.name = name
+        self.fingerprint = fingerprint
+
+    def records(self) -> AsyncIterator[Record]:
+        """Return the records of the run, from the beginning."""
+        records: AsyncIterator[Record] = self._feed.bars()
+        return records
+
+    @property
+    def received(self) -> int:
+        """Bars taken from the source so far."""
+        return int(self._feed.received)
+
+    @property
+    def n_bars(self) -> int | None:
+        """Bars of the whole run; None when the feed cannot tell."""
+        return getattr(self._feed, "n_rows", None)
+
+    @property
+    def n_sessions(self) -> int:
+        """Sessions of the calendar in the span of the bars."""
+        sessions = self._feed.sessions
+        first_ns = getattr(self._feed, "first_ns", sessions.open_ns[0])
+        last_ns = getattr(self._feed, "last_ns", sessions.close_ns[-1])
+        return int(((sessions.close_ns >= first_ns) & (sessions.open_ns < last_ns)).sum())
+
+    @property
+    def first_day(self) -> int:
+        """Day of the first session, since 1970-01-01: what is known before it is history."""
+        sessions = self._feed.sessions
+        first_ns = getattr(self._feed, "first_ns", sessions.open_ns[0])
+        return int(sessions.day[sessions.close_ns >= first_ns][0])
+
+
+def open_source(config: Config, from_: str | None, to: str | None, last_ns: Nanos | None = None) -> Source:
+    """Open the configured feed.
+
+    Parameters
+    ----------
+    config : Config
+    from_, to : str or None
+        First and last date or instant, both inclusive; a date means the whole of it where the exchange is.
+    last_ns : int or None
+        Truncate the tape after this close.
+
+    Raises
+    ------
+    AstraError
+        D002 if the bars lack a symbol of the universe; whatever the feed raises.
+    """
+    zone = ZoneInfo(zone_of(config.universe.calendar))
+    from_ns = _instant(from_, zone, "--from", is_end=False) if from_ else None
+    to_ns = last_ns if last_ns is not None else _instant(to, zone, "--to", is_end=True) if to else None
+    options: Any = config.feed.options
+    path: Path | None = getattr(options, "path", None)
+    if path is not None and path.exists():
+        absent = symbols_absent(config.source, config.symbol_paths, symbols_in(path), str(path))
+        if absent is not None:
+            raise absent
+    context = FeedContext(config.symbols, config.universe.calendar, from_ns, to_ns)
+    feed = registry("feeds")[config.feed.kind].build(options, context)
+    return Source(feed, str(path or config.feed.kind), fingerprint_of(config))
+
+
+def fingerprint_of(config: Config) -> str:
+    """Fingerprint of the configured bars as they are now."""
+    options: Any = config.feed.options
+    path: Path | None = getattr(options, "path", None)
+    return fingerprint(path) if path is not None else f"{config.feed.kind} {options.model_dump_json()}"
+
+
+def _instant(text: str, zone: ZoneInfo, option: str, *, is_end: bool) -> Nanos:
+    """Read a bound: a minute belongs to the date it ends in, so a date is (midnight, next midnight]."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        stamp = datetime.fromisoformat(text)
+        if stamp.tzinfo is None:
+            hint = f"Add one: {text}Z, or a date alone for whole sessions."
+            raise ConfigError("C013", f"{option} must name a time zone, was {text}", option, hint) from None
+        return int(stamp.timestamp()) * 1_000_000_000
+    midnight = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(days=1 if is_end else 0)
+    return int(midnight.timestamp()) * 1_000_000_000 + (0 if is_end else 1)

@@ -1,0 +1,197 @@
+"""Documentation that runs: every command a reader could type is typed here first.
+
+Convention: commands stand in fenced ``console`` blocks, on lines that begin with ``$ ``; lines that begin
+with ``> `` continue the command above, all others show output. The blocks of a document run in order,
+as one visit: files and the working directory carry over. The info string may say ``exit=2`` for a block
+whose last command ends with that status, or ``skip="why"`` for one too long, or too destructive, to run here.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.source import ROOT, dotted, modules, place, tracked
+
+DOCUMENTS = tuple(path for path in tracked() if path.suffix == ".md" and "tests" not in path.parts)
+#: What a reader who stands in the repository would find there, without its packages.
+BESIDE = ("Makefile", "config", "examples")
+SECONDS_MAX = 240
+
+_FENCE = re.compile(r"^(?P<ticks>`{3,})(?P<language>\w*)(?P<options>.*)$")
+_OPTIONS = re.compile(r"""(?P<key>[a-z]+)=(?:"(?P<text>[^"]*)"|(?P<word>\S+))""")
+
+
+class Block(NamedTuple):
+    """A fenced block of a document."""
+
+    path: Path
+    line: int
+    language: str
+    options: dict[str, str]
+    body: tuple[str, ...]
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands alone, each with its continuation lines."""
+        found: list[str] = []
+        for line in self.body:
+            if line.startswith("$ "):
+                found.append(line[2:])
+            elif line.startswith("> ") and found:
+                found[-1] += "\n" + line[2:]
+        return tuple(found)
+
+
+def blocks(path: Path) -> Iterator[Block]:
+    """Yield the fenced blocks of a document in order."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    opened: tuple[int, re.Match[str]] | None = None
+    for number, line in enumerate(lines, start=1):
+        fence = _FENCE.match(line)
+        if opened is None and fence:
+            opened = number, fence
+        elif opened and line == opened[1]["ticks"]:
+            start, first = opened
+            options = {
+                m["key"]: m["text"] if m["word"] is None else m["word"]
+                for m in _OPTIONS.finditer(first["options"])
+            }
+            yield Block(path, start, first["language"], options, tuple(lines[start : number - 1]))
+            opened = None
+
+
+def consoles(path: Path) -> list[Block]:
+    """List the blocks of a document whose commands are to be typed."""
+    return [block for block in blocks(path) if block.language == "console"]
+
+
+def _scratch(folder: Path) -> dict[str, str]:
+    """Fill a folder as a reader would find the repository, and return the environment to run in."""
+    for name in BESIDE:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy(source, folder / name)
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ASTRA_", "PYTEST_", "MAKE"))
+    }
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return kept | {"PATH": path, "HOME": str(folder), "NO_COLOR": "1", "TERM": "dumb"}
+
+
+def run(block: Block, folder: Path, environment: dict[str, str]) -> Path:
+    """Type the commands of a block into a shell and return the folder it ends in.
+
+    Raises
+    ------
+    AssertionError
+        If it ends with another status than the block says, with all that was printed.
+    """
+    ends_in = folder / ".ends-in"
+    script = "\n".join(["trap 'pwd > \"$ENDS_IN\"' EXIT", "set -euo pipefail", *block.commands])
+    start = Path(ends_in.read_text().strip()) if ends_in.exists() else folder
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=start,
+        env=environment | {"ENDS_IN": str(ends_in)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    expected = int(block.options.get("exit", "0"))
+    assert done.returncode == expected, (
+        f"{block.path.name}:{block.line} ended with {done.returncode}, not {expected}\n"
+        + "\n".join(block.commands)
+        + f"\n{done.stdout}{done.stderr}"
+    )
+    return Path(ends_in.read_text().strip())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if consoles(path)], ids=place)
+def test_commands_of_the_documents_run(path: Path, tmp_path: Path) -> None:
+    """The first command a newcomer copies must work; nothing costs more trust than one that does not."""
+    environment = _scratch(tmp_path)
+    for block in consoles(path):
+        if "skip" not in block.options:
+            run(block, tmp_path, environment)
+
+
+def test_no_command_escapes() -> None:
+    """A shell block in another language, or an option nobody reads, would never be run."""
+    shells = {"sh", "bash", "shell", "zsh", "shellsession"}
+    everything = [block for path in DOCUMENTS for block in blocks(path)]
+    strays = [place(block.path, block.line) for block in everything if block.language in shells]
+    empty = [place(b.path, b.line) for b in everything if b.language == "console" and not b.commands]
+    unknown = [
+        place(block.path, block.line) for block in everything if block.options.keys() - {"exit", "skip"}
+    ]
+    assert strays + empty + unknown == []
+
+
+def test_skipped_commands_say_why_and_exist() -> None:
+    """Only what is too long or destructive is skipped, and even then its make targets must be real."""
+    for block in (block for path in DOCUMENTS for block in consoles(path) if "skip" in block.options):
+        where = place(block.path, block.line)
+        assert len(block.options["skip"].split()) > 1, f"{where}: skip needs a reason"
+        targets = [command.split()[1:] for command in block.commands if command.startswith("make ")]
+        for words in targets:
+            done = subprocess.run(
+                ["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, f"{where}: make {' '.join(words)}\n{done.stderr}"
+
+
+def test_links_lead_somewhere() -> None:
+    """A link to a moved file is the usual way a document starts to lie."""
+    broken = [
+        f"{place(path)} -> {target}"
+        for path in DOCUMENTS
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8"))
+        if "://" not in target and not (path.parent / target).exists()
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in modules() if ">>>" in path.read_text(encoding="utf-8")], ids=dotted
+)
+def test_examples_in_docstrings_run(path: Path) -> None:
+    """An example in a docstring is the first thing copied out of it."""
+    failed, tried = doctest.testmod(importlib.import_module(dotted(path)))
+    assert tried
+    assert failed == 0
+
+
+def test_blocks_run_as_one_visit(tmp_path: Path) -> None:
+    """The runner itself: order, folders, continuation lines and expected failures."""
+    document = tmp_path / "visit.md"
+    document.write_text(
+        "```console\n$ mkdir there && cd there\nsome output\n$ cat > note <<X\n> two words\n> X\n```\n"
+        "text\n```toml\nkey = 1\n```\n"
+        "```console exit=3\n$ grep -q 'two words' note\n$ exit 3\n```\n"
+    )
+    first, second = consoles(document)
+    environment = _scratch(tmp_path)
+    assert run(first, tmp_path, environment) == tmp_path / "there"
+    assert (second.line, second.options) == (12, {"exit": "3"})
+    run(second, tmp_path, environment)
+    with pytest.raises(AssertionError, match=r"visit\.md:12 ended with 3, not 0"):
+        run(second._replace(options={}), tmp_path, environment)
