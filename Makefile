@@ -24,7 +24,7 @@ help:  ## Show this list
 # An interpreter counts when it starts: a version manager's shim may be on the PATH and still refuse.
 find_python = $(shell for python in python$(1) $(HOME)/.pyenv/versions/$(1).*/bin/python; do \
 	"$$python" -c 'import sys; print(sys.executable)' 2>/dev/null && break; done)
-python_of = $(if $(filter .venv,$(1)),$(PYTHON),$(call find_python,$(1:.venv-%=%)))
+python_of = $(if $(filter .venv,$(1)),$(PYTHON),$(or $(call find_python,$(1:.venv-%=%)),$(error $(1): no such Python here)))
 PIP := bin/python -m pip install --quiet --disable-pip-version-check
 
 %/.locked: requirements/dev.txt
@@ -69,15 +69,14 @@ bench: setup  ## Measure the engine on this machine
 bench-peers: setup  ## Measure other engines on the same bars, in environments of their own
 	@$(BIN)/python benchmarks/peers.py
 
-.PHONY: test-pythons $(PYTHONS:%=test-python-%)
-test-pythons: $(PYTHONS:%=test-python-%)  ## Run every test under each supported Python on this machine
+.PHONY: test-pythons
+.SECONDEXPANSION:
+test-pythons: $$(foreach v,$$(PYTHONS),$$(if $$(call find_python,$$(v)),test-python-$$(v)))  ## Run every test under each supported Python on this machine
+	@echo "tested: $(^:test-python-%=%)"
 
-$(PYTHONS:%=test-python-%): test-python-%:
-	@if [ -n "$(call find_python,$*)" ]; then \
-		$(MAKE) --no-print-directory .venv-$*/.installed; \
-		echo "Python $*"; \
-		.venv-$*/$(PYTEST); \
-	else echo "Python $* is not on this machine: skipped"; fi
+test-python-%: .venv-%/.installed
+	@echo "Python $*"
+	@.venv-$*/$(PYTEST)
 
 # Without --no-emit-* and --no-header the locks would name the index they were made with.
 LOCK = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --annotation-style=line \

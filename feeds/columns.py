@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from engine.columns import BarColumns
 from engine.errors import DataError
 from engine.events import FloatArray, IntArray
-from engine.slices import BarColumns
 from feeds.stamps import Stamps
 
 COLUMNS = ("ts", "symbol", "open", "high", "low", "close", "volume")
@@ -28,7 +28,13 @@ ALIASES = {
     **dict.fromkeys(("timestamp", "datetime", "date_time", "window_end", "close_time"), "ts"),
     **dict.fromkeys(("ticker", "sym", "instrument", "name"), "symbol"),
     **dict.fromkeys(("volume_shares", "vol", "v", "size"), "volume"),
-    **{"o": "open", "h": "high", "l": "low", "c": "close", "last": "close", "date": "date", "time": "time"},
+    "o": "open",
+    "h": "high",
+    "l": "low",
+    "c": "close",
+    "last": "close",
+    "date": "date",
+    "time": "time",
 }
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _CSV_BLOCK_BYTES = 1 << 22

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from engine.columns import BarColumns
 from engine.errors import ConfigError, DataError
 from engine.events import MINUTE_NS
-from engine.slices import BarColumns
 from feeds.columns import ALIASES, COLUMNS, PRICES, data_files, no_rows
 from feeds.simulated import write_columns
 from feeds.stamps import UNREADABLE, check_zone, nanos
@@ -86,7 +86,8 @@ def _canonical(path: Path, symbol: str | None, rename: dict[str, str]) -> pd.Dat
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError, EOFError) as error:
         raise DataError("D004", f"{path.name} cannot be read: {error}", str(path)) from error
-    named = {column: rename.get(column, ALIASES.get(column.strip().lower(), column)) for column in frame}
+    present = [str(column) for column in frame.columns]
+    named = {column: rename.get(column, ALIASES.get(column.strip().lower(), column)) for column in present}
     frame = frame.rename(columns=named)
     if "ts" not in frame and {"date", "time"} <= set(frame):
         frame["ts"] = frame["date"] + " " + frame["time"]
@@ -100,7 +101,7 @@ def _canonical(path: Path, symbol: str | None, rename: dict[str, str]) -> pd.Dat
             "D003",
             f"{path.name} has no column {', '.join(missing)}",
             str(path),
-            f"found: {', '.join(map(str, named))}\nName them with --rename theirs=ours"
+            f"found: {', '.join(present)}\nName them with --rename theirs=ours"
             + (", or the symbol with --symbol." if "symbol" in missing else "."),
         )
     return frame[list(COLUMNS)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.columns import BarColumns
 from engine.events import CLOSE, LOW, OPEN, VOLUME, FloatArray, IntArray
-from engine.slices import BarColumns
 
 #: A late bar comes so many rows after its place.
 _LATE_ROWS = 400

@@ -12,9 +12,10 @@ import msgspec
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.columns import BarColumns
 from engine.errors import AstraError, DataError, Errors
 from engine.events import BarRejected, BoolArray, IntArray, Nanos, Reject
-from engine.slices import BarColumns, Sliced, Slicer
+from engine.slices import Sliced, Slicer
 from feeds.calendars import DAY_NS, sessions_for
 from feeds.columns import Decoder, data_files, no_rows
 from feeds.merge import joined, merged
@@ -207,11 +208,12 @@ class FileBars:
             if not self._options.sort and survey.n_late >= _UNSORTED_FRAC * survey.n_rows:
                 raise DataError(
                     "D007",
-                    f"{survey.path.name} is not in time order: {survey.n_late:,} of {survey.n_rows:,} rows "
-                    "come after a later minute",
+                    f"{survey.path.name} is not in time order: {survey.n_late:,} of {survey.n_rows:,} "
+                    "rows come after a later minute",
                     where=str(survey.path),
                     detail="A file is read as bars arrive, so these rows would all be refused as LATE. "
-                    "If it is only stored in another order (by symbol, newest first):\n    [feed]  sort = true",
+                    "If it is only stored in another order (by symbol, newest first):\n"
+                    "    [feed]  sort = true",
                 )
 
 

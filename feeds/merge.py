@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from engine.columns import BarColumns
 from engine.events import IntArray
-from engine.slices import BarColumns
 
 
 class _Stream:

@@ -17,13 +17,15 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.columns import BarColumns
 from engine.errors import DataError
 from engine.events import FloatArray, IntArray, Nanos
 from engine.sessions import Sessions
-from engine.slices import BarColumns, Sliced, Slicer
+from engine.slices import Sliced, Slicer
 from feeds.calendars import day_of, sessions_for
 from feeds.columns import SUFFIXES
 from feeds.faults import Faults, with_faults
+from feeds.stamps import UNREADABLE
 
 DEMO_PAIRS = ("JPM/C", "GS/MS", "KO/PEP")
 _BATCH_ROWS = 65_536
@@ -261,7 +263,8 @@ def write_columns(columns: BarColumns, path: Path) -> None:
     import pyarrow.parquet as pq
 
     is_parquet = path.suffix == ".parquet"
-    ts = pa.array(columns.ts_close_ns).cast(pa.timestamp("ns", tz="UTC")).cast(pa.timestamp("us", tz="UTC"))
+    ts = pa.array(columns.ts_close_ns, mask=columns.ts_close_ns == UNREADABLE)
+    ts = ts.cast(pa.timestamp("ns", tz="UTC")).cast(pa.timestamp("us", tz="UTC"))
     if not is_parquet:
         ts = ts.cast(pa.timestamp("s", tz="UTC"))
     symbol = pa.DictionaryArray.from_arrays(columns.code.astype(np.int32), list(columns.names)).cast(

@@ -161,9 +161,9 @@ class Stamps:
             "D006",
             f'column "ts" {what}: {_first_cell(column)}',
             where=str(self._path),
-            detail="A number could be seconds, milliseconds or nanoseconds, start or end of the minute; it is "
-            "not guessed.\nWrite the END of each minute with its zone, for example 2026-01-05T14:31:00Z, or "
-            "convert the file once:  astra data import",
+            detail="A number could be seconds, milliseconds or nanoseconds, start or end of the minute; it "
+            "is not guessed.\nWrite the END of each minute with its zone, for example 2026-01-05T14:31:00Z, "
+            "or convert the file once:  astra data import",
         )
 
 

@@ -97,8 +97,10 @@ class Source(msgspec.Struct, frozen=True):
         return (place.key if place else len(self.text), fault.what)
 
     def _override(self, path: Path_) -> str:
-        matches = (text for key, text in self.overrides.items() if path[: len(key)] == key)
-        return next(matches, "")
+        for key, text in self.overrides.items():
+            if path[: len(key)] == key or (key[: len(path)] == path and path not in self.places):
+                return text
+        return ""
 
     def _nearest(self, path: Path_) -> Place | None:
         for length in range(len(path), 0, -1):

@@ -28,7 +28,7 @@ equity_usd = 1_000_000
 
 [[strategy]]                    # one table per strategy; "LONG JPM/C" is long JPM, short C
 kind = "kalman_pairs"
-pairs = ["JPM/C", "GS/MS"]
+pairs = ["JPM/C", "GS/MS", "KO/PEP"]
 entry_z = 2.0
 exit_z = 0.5
 
@@ -75,7 +75,7 @@ def scaffold(folder: Path) -> Iterator[str]:
 
     sample.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(TEMPLATE, encoding="utf-8")
-    yield f"created {config}   limit $150,000, pairs JPM/C and GS/MS"
+    yield f"created {config}   paper, limit $150,000, pairs JPM/C, GS/MS and KO/PEP"
     options = SimulatedOptions.model_validate({})
     n_bars = write(options, sample)
     yield f"created {sample}   {options.sessions} sessions of SYNTHETIC 1-minute bars ({n_bars:,} rows)"

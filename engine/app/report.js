@@ -81,6 +81,21 @@
     ctx.restore();
   }
 
+  // The limit and the budget say what they are: colour and dash alone would not.
+  function drawNames(u, lines) {
+    const scale = devicePixelRatio || 1;
+    u.ctx.save();
+    u.ctx.font = `600 ${11 * scale}px system-ui, sans-serif`;
+    u.ctx.textBaseline = "bottom";
+    lines.forEach((line, k) => {
+      if (line.kind !== "limit" && line.kind !== "budget") return;
+      const value = u.data[k + 1][0];
+      u.ctx.fillStyle = colour(line.kind);
+      if (value != null) u.ctx.fillText(line.label, u.bbox.left + 4 * scale, u.valToPos(value, "y", true) - 2 * scale);
+    });
+    u.ctx.restore();
+  }
+
   function draw(chart) {
     const element = document.getElementById("chart-" + chart.id);
     const write = chart.unit === "usd" ? usd : frac;
@@ -111,7 +126,7 @@
       axes: [{ ...axis, ...ticks(chart) }, { ...axis, size: 84, values: (u, v) => v.map(write) }],
       series: [{ label: "Time", value: when }, ...series],
       cursor: { drag: { x: true, y: false }, sync: { key: "astra", scales: ["x", null] } },
-      hooks: { drawClear: [(u) => drawSpans(u, chart.spans || [])] },
+      hooks: { drawClear: [(u) => drawSpans(u, chart.spans || [])], draw: [(u) => drawNames(u, chart.lines)] },
     }, [chart.row, ...chart.lines.map((line) => (Array.isArray(line.values) ? line.values : Array(n).fill(line.values)))], element);
     const fit = () => {
       if (element.clientWidth !== plot.width) plot.setSize({ width: element.clientWidth, height: chart.height });

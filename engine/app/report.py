@@ -122,7 +122,9 @@ def _json(value: Any) -> str:
 def _period(data: RunData, clock: Clock) -> list[str]:
     """Say when, how long, and over how many symbols, as far as the run recorded it."""
     ts_ns = data.book.ts_ns if len(data.book) else data.signals.ts_ns
-    words = [f"{clock.text(int(ts_ns[0]))} to {clock.text(int(ts_ns[-1]))} {clock.name}"] if len(ts_ns) else []
+    words = []
+    if len(ts_ns):
+        words.append(f"{clock.text(int(ts_ns[0]))} to {clock.text(int(ts_ns[-1]))} {clock.name}")
     for name in ("sessions", "symbols"):
         count = data.summary.get(name)
         if isinstance(count, int):

@@ -29,6 +29,9 @@ _COLUMNS: Final = {
 _OPTIONAL: Final = {"risk": ("var_limit_usd",)}
 
 
+_BATCH_ROWS: Final = 65_536
+
+
 class Columns(msgspec.Struct, frozen=True):
     """One table: ``ts_ns`` and the other columns by name, numbers as float64, text as lists."""
 
@@ -236,7 +239,9 @@ def _read_trace(path: Path) -> tuple[IntArray, list[SpreadZ]]:
     moments = _Moments()
     if path.exists():
         try:
-            for batch in pq.ParquetFile(path).iter_batches(columns=["ts", "strategy", "spread", "z"]):
+            for batch in pq.ParquetFile(path).iter_batches(
+                _BATCH_ROWS, columns=["ts", "strategy", "spread", "z"]
+            ):
                 moments.add(batch)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise _damaged(path, error) from None

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from engine.events import FloatArray, IntArray
+from feeds.calendars import AROUND_THE_CLOCK, minutes_per_session
 
 _DAY_NS: Final = 86_400_000_000_000
 #: Below this many sessions no Sharpe ratio is given: its standard error would exceed 3.5.
@@ -25,23 +26,15 @@ def periods_per_year(calendar: str) -> float:
     Parameters
     ----------
     calendar : str
-        ``"24/7"``, ``"XNYS"``, or another name that exchange-calendars knows.
+        ``"24/7"``, or the name of an exchange that exchange-calendars knows.
 
     Examples
     --------
     >>> periods_per_year("XNYS"), periods_per_year("24/7")
     (98280.0, 525600.0)
     """
-    if calendar == "24/7":
-        return 365.0 * 1440.0
-    if calendar == "XNYS":
-        return 252.0 * 390.0
-    import exchange_calendars
-
-    regular = exchange_calendars.get_calendar(calendar)
-    opened, closed = regular.open_times[-1][1], regular.close_times[-1][1]
-    session_min = (closed.hour - opened.hour) * 60 + closed.minute - opened.minute
-    return 252.0 * (session_min % 1440 or 1440)
+    days = 365.0 if calendar == AROUND_THE_CLOCK else 252.0
+    return days * minutes_per_session(calendar)
 
 
 class EquityStatistics:

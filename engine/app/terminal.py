@@ -42,6 +42,8 @@ LINES_A_RUN = 300
 #: Under this many sessions there is no Sharpe ratio (as in ``engine.app.statistics``).
 SESSIONS_MIN = 20
 _STATE_MARK = {TradingState.HALTED: "HALT", TradingState.REDUCING: "REDUCE", TradingState.ACTIVE: "ACTIVE"}
+#: A rebalance that trades less changes nothing that a person would see.
+_TURNOVER_MIN_FRAC = 0.0005
 _INDENT = " " * 13
 #: Alerts that only repeat a change of the trading state, which has its own line.
 _STATE_ALERTS = frozenset({"halted", "reducing", "active"})
@@ -169,6 +171,8 @@ class Terminal:
 
     def _rebalance(self, event: AllocationDone) -> None:
         if event.status == "optimal":
+            if event.turnover_frac < _TURNOVER_MIN_FRAC:
+                return
             binding = f" (binding: {', '.join(event.binding)})" if event.binding else ""
             text = (
                 f"gross {event.gross_frac:.2f}x  net {percent(event.net_frac, 1)}  "
@@ -282,7 +286,10 @@ def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float) -> str:
     rejected = sum(summary.get("rejected", {}).values())
     if rejected:
         counts.append(f"{rejected:,} bars rejected")
-    gain, share = usd(summary["pnl_usd"], is_signed=True), percent(summary["total_return_frac"], is_signed=True)
+    gain, share = (
+        usd(summary["pnl_usd"], is_signed=True),
+        percent(summary["total_return_frac"], is_signed=True),
+    )
     costs, carry = usd(summary["costs_usd"]), usd(summary["funding_usd"], is_signed=True)
     var = f"last {usd(summary['var_last_usd'])}  peak {usd(summary['var_peak_usd'])}  of {usd(limit_usd)}"
     seconds, speed = summary["seconds"], summary["bars_per_s"]

@@ -12,6 +12,7 @@ import pytest
 from engine.events import BarSlice, Signal, SpreadNoted
 from engine.kernel import KERNELS
 from engine.ports import Outlook, Strategy
+from engine.state import from_bytes, to_bytes
 from strategies import REGISTRY
 from tests.support.tapes import context, random_closes, slices_of, tape, without
 
@@ -101,7 +102,7 @@ def test_a_snapshot_continues_the_run(kind: str, example: dict[str, Any], cut: i
     head, tail = run(whole, slices[:cut]), run(whole, slices[cut:])
     first, second = build(kind, example), build(kind, example)
     assert run(first, slices[:cut]) == head
-    second.restore(first.state())
+    second.restore(from_bytes(to_bytes(first.state())))
     run(first, slices[cut:])
     assert run(second, slices[cut:]) == tail
     assert_outlooks_equal(second.outlook(), whole.outlook())

@@ -41,7 +41,8 @@ def test_one_blas_thread_is_set_before_numpy(tmp_path: Path) -> None:
     """A sum that depends on the number of cores would break replay on another machine."""
     script = (
         "import os, sys; import engine.app.main as m; m.run = lambda argv: print("
-        "os.environ['OPENBLAS_NUM_THREADS'], os.environ['OMP_NUM_THREADS'], 'numpy' in sys.modules) or 0; m.main()"
+        "os.environ['OPENBLAS_NUM_THREADS'], os.environ['OMP_NUM_THREADS'], 'numpy' in sys.modules) or 0; "
+        "m.main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -19,7 +19,8 @@ def test_several_errors_are_separate_and_the_first_decides_the_exit() -> None:
     )
     assert errors.exit_code == 3
     assert render_error(errors) == (
-        "error[D001] no rows\n\nerror[C001] unknown key\n\nerror[D001] again\nsee docs/errors.md: D001, C001\n"
+        "error[D001] no rows\n\nerror[C001] unknown key\n\nerror[D001] again\n"
+        "see docs/errors.md: D001, C001\n"
     )
 
 

@@ -141,7 +141,7 @@ def test_kernel_equals_its_twin() -> None:
 
 
 def test_sums_equal_a_numpy_oracle() -> None:
-    """The recursive sums are weighted sums of outer products, computed at once from the whole tape (1e-12)."""
+    """The recursive sums are weighted sums of outer products over the whole tape (1e-10)."""
     tape = _random_tape(4, 3, 30, seed=2)
     estimate = _estimator(4, session_min=30)
     for slice_ in tape:

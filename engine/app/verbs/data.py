@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from engine.app.verbs.options import AsJson, bad_argument, to_json
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and import files of bars.")
+
+
+class Stamp(StrEnum):
+    """Which end of its minute a time marks."""
+
+    START = "start"
+    END = "end"
+
 
 _Zone = Annotated[str | None, typer.Option(help='Zone of times that name none: "America/New_York".')]
 _Calendar = Annotated[str, typer.Option(help='Exchange calendar; "24/7" around the clock.')]
@@ -36,8 +45,7 @@ def synth(
         first = error.errors()[0]
         option = f"--{first['loc'][0]}"
         raise bad_argument(f"{option}: {first['msg'].lower()}, was {first['input']}", option) from None
-    if out.exists():
-        raise bad_argument(f"{out} exists and is kept", "--out", "Choose another name, or remove it first.")
+    _refuse_existing(out)
     n_bars = write(options, out, calendar)
     typer.echo(f"created {out}   {n_bars:,} SYNTHETIC bars, {sessions} sessions, seed {seed}")
 
@@ -47,12 +55,14 @@ def check(
     path: Annotated[Path, typer.Argument(help="File, or folder of files.")],
     tz: _Zone = None,
     calendar: _Calendar = "XNYS",
+    sort: Annotated[bool, typer.Option("--sort", help="Sort by time first.")] = False,
     is_json: AsJson = False,
 ) -> None:
     """Judge bars as a replay would: symbols, span, gaps, and what would be rejected."""
+    from engine.app.check import report_lines
     from feeds.check import check as judge
 
-    report = judge(path, tz, calendar)
+    report = judge(path, tz, calendar, sort=sort)
     if is_json:
         typer.echo(to_json(report))
     else:
@@ -62,19 +72,30 @@ def check(
 
 @app.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="Bars as a vendor wrote them.")],
-    target: Annotated[Path, typer.Argument(help="File to write, in the canonical form.")],
+    source: Annotated[Path, typer.Argument(help="CSV file as a vendor wrote it, or a folder of them.")],
+    target: Annotated[Path, typer.Argument(help="File to write: .parquet, .csv or .csv.gz.")],
     tz: _Zone = None,
-    calendar: _Calendar = "XNYS",
+    stamp: Annotated[Stamp, typer.Option(help="What times mark; a start is moved to the end.")] = Stamp.END,
+    symbol: Annotated[str | None, typer.Option(help="For files without a column of symbols.")] = None,
+    rename: Annotated[
+        list[str] | None, typer.Option(metavar="A=B", help="Column A is our B; repeatable.")
+    ] = None,
 ) -> None:
-    """Convert bars once: column names, stamps with their zone, one file."""
-    from feeds.check import import_ as convert
+    """Convert bars once: column names, times with their zone, one file in order of time."""
+    from feeds.convert import import_ as convert
 
-    typer.echo(convert(source, target, tz=tz, calendar=calendar))
+    names = {}
+    for text in rename or ():
+        theirs, equals, ours = text.partition("=")
+        if not (theirs and equals and ours):
+            raise bad_argument(f'--rename must be THEIRS=OURS, was "{text}"', "--rename")
+        names[theirs] = ours
+    _refuse_existing(target)
+    n_rows = convert(source, target, tz=tz, stamp=stamp.value, symbol=symbol, rename=names)
+    typer.echo(f"created {target}   {n_rows:,} rows; judge them with: astra data check {target}")
 
 
-def report_lines(report: Any) -> list[str]:
-    """Write a report of data for people, one fact a line."""
-    from engine.app.render import render_table
-
-    return [render_table(["data", ""], [[key, str(value)] for key, value in report.items()])]
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        why = "Choose another name, or remove it first."
+        raise bad_argument(f"{path} exists and is kept", str(path), why)

@@ -1,0 +1,151 @@
+"""The first five minutes: init, check, replay, verify, with the real parts; and the first mistakes with data."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from engine.app.config import load
+from engine.app.doctor import examine
+from engine.app.main import run
+from tests.support.app import GOLDENS
+
+HEADER = "ts,symbol,open,high,low,close,volume\n"
+
+
+@pytest.fixture
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+    monkeypatch.chdir(tmp_path)
+    assert run(["init", "demo"]) == 0
+    said = capsys.readouterr().out
+    assert "created demo/astra.toml" in said
+    assert "SYNTHETIC" in said
+    assert "next: cd demo && astra check && astra replay" in said
+    monkeypatch.chdir(tmp_path / "demo")
+    return tmp_path / "demo"
+
+
+def write_bars(folder: Path, stamps: list[str], symbols: tuple[str, ...]) -> None:
+    rows = [f"{stamp},{symbol},10,10,10,10,100\n" for stamp in stamps for symbol in symbols]
+    (folder / "data" / "bars.csv").write_text(HEADER + "".join(rows))
+    text = (folder / "astra.toml").read_text()
+    (folder / "astra.toml").write_text(text.replace("data/sample.csv.gz", "data/bars.csv"))
+
+
+def assert_golden_stderr(name: str, text: str) -> None:
+    assert text == (GOLDENS / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_the_scaffold_checks_replays_and_verifies(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A new user's first three commands work without server, account or network."""
+    assert run(["check"]) == 0
+    checked = capsys.readouterr().out
+    assert "6 symbols, 2026-01-05..2026-01-09, 5 sessions XNYS, 11,700 rows, 0 gaps" in checked
+    assert run(["replay", "--json"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    summary = json.loads(line)
+    assert summary["bars"] == 11_700
+    assert summary["rejected"] == {}
+    folder = Path(summary["folder"])
+    assert folder.resolve() == (demo / "runs" / "latest").resolve()
+    assert run(["replay", "--quiet", "--out", "again"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["again"]
+    again = json.loads(Path("again/summary.json").read_text())
+    assert again["digest"] == summary["digest"]
+    assert run(["verify", "runs/latest"]) == 0
+    assert summary["digest"] in capsys.readouterr().out
+    assert run(
+        ["replay", "--quiet", "--set", "risk.var_limit_usd=0.01", "--fail-on-halt", "--out", "low"]
+    ) in (0, 4)
+    assert json.loads(Path("low/summary.json").read_text())["var_peak_usd"] < summary["var_peak_usd"] + 1.0
+
+
+def test_nothing_is_overwritten(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second init must not destroy a configuration that took a day."""
+    before = (demo / "astra.toml").read_text()
+    assert run(["init"]) == 2
+    assert "error[C012] astra.toml exists and is kept" in capsys.readouterr().err
+    assert (demo / "astra.toml").read_text() == before
+
+
+def test_the_template_gives_only_defaults_that_it_shows(demo: Path) -> None:
+    """Deleting a line of the template must change nothing but what the line said."""
+    config = load(demo / "astra.toml")
+    text = (demo / "astra.toml").read_text()
+    bare = tomllib.loads(text)
+    for table, key in (
+        ("risk", "seed"),
+        ("risk", "confidence"),
+        ("book", "equity_usd"),
+        ("allocator", "every_min"),
+    ):
+        line = next(line for line in text.splitlines() if line.startswith(f"{key} ="))
+        (demo / "other.toml").write_text(text.replace(line, ""))
+        other = load(demo / "other.toml")
+        assert key in bare[table]
+        assert (other.risk, other.book, other.allocator) == (config.risk, config.book, config.allocator)
+
+
+def test_data_without_rows(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An export that failed half way leaves a header."""
+    write_bars(demo, [], ())
+    assert run(["check"]) == 3
+    assert_golden_stderr("no_rows", capsys.readouterr().err)
+
+
+def test_stamps_without_a_zone(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A guess would shift every bar by five hours; the message proposes the zone that fits."""
+    write_bars(demo, [f"2026-01-05 09:3{k}:00" for k in range(1, 6)], ("JPM", "C", "GS", "MS", "KO", "PEP"))
+    assert run(["replay"]) == 3
+    assert_golden_stderr("naive_stamps", capsys.readouterr().err)
+    assert not (demo / "runs").exists()
+
+
+def test_a_symbol_that_the_data_lack(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Configuration and data disagree about the name of a share class: both places are shown."""
+    write_bars(demo, ["2026-01-05T14:31:00Z"], ("JPM", "C", "GS", "MS.A", "KO", "PEP"))
+    assert run(["replay"]) == 3
+    assert_golden_stderr("symbol_of_replay", capsys.readouterr().err)
+
+
+def test_an_unknown_calendar_is_found_in_the_file(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The calendar is known to the feed only, yet the error names the line."""
+    text = (demo / "astra.toml").read_text()
+    (demo / "astra.toml").write_text(text.replace('"XNYS"', '"XNYZ"'))
+    line = text.splitlines().index(next(row for row in text.splitlines() if row.startswith("calendar"))) + 1
+    assert run(["replay"]) == 2
+    assert f"--> astra.toml:{line}   universe.calendar" in capsys.readouterr().err
+
+
+def test_data_verbs(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bars can be made, judged and converted without a replay."""
+    assert run(["data", "synth", "-o", "a.csv", "--sessions", "1", "--pairs", "AA/BB"]) == 0
+    assert run(["data", "synth", "-o", "a.csv", "--sessions", "1"]) == 2
+    assert run(["data", "synth", "-o", "b.csv", "--sessions", "0"]) == 2
+    assert "error[C013] --sessions" in capsys.readouterr().err
+    assert run(["data", "check", "a.csv"]) == 0
+    assert "2 symbols, 2026-01-05..2026-01-05, 1 sessions XNYS, 780 rows, 0 gaps" in capsys.readouterr().out
+    assert run(["data", "check", "a.csv", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 780
+    assert run(["data", "import", "a.csv", "c.parquet"]) == 0
+    assert run(["data", "import", "a.csv", "c.parquet"]) == 2
+    assert run(["data", "import", "a.csv", "d.parquet", "--rename", "close"]) == 2
+
+
+def test_the_doctor_finds_this_machine_fit(demo: Path) -> None:
+    """Every test of this project needs what the doctor checks."""
+    findings = {finding.name: finding for finding in examine(load(demo / "astra.toml"), demo / "runs")}
+    assert findings["redis"].state == "off"
+    for name in ("python", "packages", "imports", "numba", "solver", "calendars"):
+        assert findings[name].state == "ok", findings[name]
+    assert "fsync" in findings["disk"].text
+
+
+def test_the_doctor_tries_the_servers_that_are_configured(demo: Path) -> None:
+    """Port 1 of this machine has no server; that is a finding, not a traceback."""
+    text = (demo / "astra.toml").read_text() + '\n[redis]\nurl = "redis://127.0.0.1:1"\n'
+    (demo / "astra.toml").write_text(text)
+    findings = {finding.name: finding for finding in examine(load(demo / "astra.toml"), demo / "runs")}
+    assert findings["redis"].state == "fail"
+    assert "127.0.0.1:1" in findings["redis"].text
