@@ -43,6 +43,7 @@ PIP := bin/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: setup
 setup: .venv/.installed  ## Make the environment .venv from the hash lock
+	@:
 
 .PHONY: replay
 replay: setup  ## Replay simulated bars through the whole engine, and say where the report is
@@ -70,9 +71,9 @@ bench-peers: setup  ## Measure other engines on the same bars, in environments o
 	@$(BIN)/python benchmarks/peers.py
 
 .PHONY: test-pythons
-.SECONDEXPANSION:
-test-pythons: $$(foreach v,$$(PYTHONS),$$(if $$(call find_python,$$(v)),test-python-$$(v)))  ## Run every test under each supported Python on this machine
-	@echo "tested: $(^:test-python-%=%)"
+test-pythons:  ## Run every test under each supported Python on this machine
+	@for version in $(foreach v,$(PYTHONS),$(if $(call find_python,$(v)),$(v))); do \
+		$(MAKE) --no-print-directory "test-python-$$version"; done
 
 test-python-%: .venv-%/.installed
 	@echo "Python $*"

@@ -36,6 +36,7 @@ from engine.events import (
 from engine.ports import AllocationProblem, Allocator, State, Strategy
 
 _REVERT: Final = "revert var_limit_usd"
+_SIGN: Final = {Side.LONG: 1.0, Side.FLAT: 0.0, Side.SHORT: -1.0}
 #: Events of a minute in which nothing happens: the book is marked, its risk measured.
 _ROUTINE: Final = 2
 
@@ -72,8 +73,8 @@ class Bus:
         self._limit_reverts_to = 0.0
         spreads = [spread for strategy in self.strategies for spread in strategy.spreads]
         self._sleeve_of = {(spread.strategy, spread.name): k for k, spread in enumerate(spreads)}
-        self._wanted = np.zeros(len(spreads), dtype=np.bool_)
-        self._unfilled: tuple[int, ...] = ()
+        self._wanted = np.zeros(len(spreads))
+        self._unwanted: tuple[int, ...] = ()
 
     def dispatch(self, seq: int, record: Record) -> list[Event]:
         """Hand one record to everyone it concerns; return what happened, in order."""
@@ -117,24 +118,25 @@ class Bus:
         return events
 
     def _changed(self, events: list[Event], desk: TradingDesk) -> tuple[int, ...]:
-        """Sleeves to decide on: new transitions, and exits that have not been filled yet.
+        """Sleeves to decide on: new transitions, and those held on a side that is not wanted any longer.
 
-        Sides and holdings change only in minutes with more than the routine events (marked, measured); in
-        all others what was unfilled still is.
+        The latter are exits that could not be filled or were refused; they are tried again, since nothing
+        may be kept by accident. Sides and holdings change only in minutes with more than the routine events
+        (marked, measured); in all others what was unwanted still is.
         """
         if len(events) == _ROUTINE:
-            return self._unfilled
+            return self._unwanted
         transitions = []
         for event in events:
             if isinstance(event, Signal):
                 sleeve = self._sleeve_of[event.strategy, event.spread]
-                self._wanted[sleeve] = event.side is not Side.FLAT
+                self._wanted[sleeve] = _SIGN[event.side]
                 transitions.append(sleeve)
+        held = desk.held_sides()
         can_trade = desk.latch.trading_state is not TradingState.HALTED
-        held = desk.held_sleeves()[: len(self._wanted)]
-        exits = np.flatnonzero(held & ~self._wanted).tolist() if can_trade else []
-        self._unfilled = tuple(exits)
-        return tuple(sorted({*transitions, *exits}))
+        unwanted = np.flatnonzero((held != 0.0) & (held != self._wanted)).tolist() if can_trade else []
+        self._unwanted = tuple(unwanted)
+        return tuple(sorted({*transitions, *unwanted}))
 
     def _on_timers(self) -> list[Event]:
         events: list[Event] = []
@@ -199,7 +201,7 @@ class Bus:
             "rebalance_asked": self._rebalance_asked,
             "limit_reverts_to": self._limit_reverts_to,
             "wanted": self._wanted.copy(),
-            "unfilled": list(self._unfilled),
+            "unwanted": list(self._unwanted),
         }
 
     def restore(self, state: State) -> None:
@@ -213,4 +215,4 @@ class Bus:
         self._rebalance_asked = state["rebalance_asked"]
         self._limit_reverts_to = state["limit_reverts_to"]
         self._wanted[:] = state["wanted"]
-        self._unfilled = tuple(state["unfilled"])
+        self._unwanted = tuple(state["unwanted"])

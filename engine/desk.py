@@ -17,7 +17,6 @@ from engine.book import VOLUME_MEAN, Book
 from engine.events import (
     AllocationDone,
     BarSlice,
-    BoolArray,
     Event,
     FloatArray,
     Nanos,
@@ -217,11 +216,11 @@ class TradingDesk:
             is_reducing=self.latch.trading_state is TradingState.REDUCING,
         )
 
-    def held_sleeves(self) -> BoolArray:
-        """Sleeves with shares in any leg, shape (n_sleeves,)."""
-        layout = self.book.layout
-        held = self.book.leg_quantity != 0.0
-        return np.bincount(layout.leg_sleeve, weights=held, minlength=layout.n_sleeves) > 0.0
+    def held_sides(self) -> FloatArray:
+        """Return the side of every spread that is held: 1 long of y, -1 short of it, 0 not held."""
+        n_legs = 2 * len(self.book.layout.spreads)
+        y, x = self.book.leg_quantity[0:n_legs:2], self.book.leg_quantity[1:n_legs:2]
+        return np.sign(np.where(y != 0.0, y, -x))
 
     def propose(self, proposed: TargetsProposed) -> list[Event]:
         """Gate an allocator's answer; a late one, or one without targets, leaves the book as it is."""

@@ -116,20 +116,24 @@ def fill(
     if np.array_equal(target, held):
         return lapsed
 
+    fraction = _fillable_fraction(layout, target - held, slice_.bars[VOLUME], costs, by_sleeve)
+    if (fraction < 1.0).any():
+        lapsed.append(TargetRefused(ts_open_ns, "participation"))
+    target = _part_way(held, target, fraction)
+    # The gate has the last word, on what can really be filled: cutting one leg may have raised VaR.
     prices = np.where(np.isnan(opens), book.price_usd, opens)
     verdict = gate.recheck(layout, held, target, prices, market, trading_state, approved.is_flatten)
     if verdict.reason:
         return [*lapsed, TargetRefused(ts_open_ns, verdict.reason)]
-    delta = (target - held) * verdict.scale
-    fraction = _fillable_fraction(layout, delta, slice_.bars[VOLUME], costs, by_sleeve)
-    if (fraction < 1.0).any():
-        lapsed.append(TargetRefused(ts_open_ns, "participation"))
-    delta *= fraction
+    target = _part_way(held, target, verdict.scale)
     if costs.lot > 0.0:
-        delta = np.trunc(delta / costs.lot) * costs.lot
-    # Where nothing is cut the target is taken itself: held + (target - held) may differ in the last bit.
-    complete = (verdict.scale == 1.0) & (fraction == 1.0) & (costs.lot == 0.0)
-    return [*_trade(np.where(complete, target, held + delta), delta, slice_, book, costs), *lapsed]
+        target = held + np.trunc((target - held) / costs.lot) * costs.lot
+    return [*_trade(target, slice_, book, costs), *lapsed]
+
+
+def _part_way(held: FloatArray, target: FloatArray, fraction: FloatArray) -> FloatArray:
+    """Go a fraction of the way; all of it is the target itself, which held + (target - held) may miss."""
+    return np.where(fraction == 1.0, target, held + (target - held) * fraction)
 
 
 def _sleeves_without_open(layout: Layout, wanted: FloatArray, opens: FloatArray) -> BoolArray:
@@ -156,17 +160,15 @@ def _fillable_fraction(
     return np.asarray(least[layout.leg_sleeve])
 
 
-def _trade(
-    leg_quantity: FloatArray, delta: FloatArray, slice_: BarSlice, book: Book, costs: Costs
-) -> list[Filled]:
+def _trade(target: FloatArray, slice_: BarSlice, book: Book, costs: Costs) -> list[Filled]:
     """Book the net trade of every symbol and report it."""
     layout = book.layout
     opens = slice_.bars[OPEN]
-    net = layout.net(delta)
+    net = layout.net(target - book.leg_quantity)
     traded = np.flatnonzero(net)
     cost_usd = costs.of_fill(net, opens, slice_.bars[VOLUME])
     traded_usd = float((net[traded] * opens[traded]).sum())
-    book.trade(leg_quantity, traded_usd, float(cost_usd[traded].sum()))
+    book.trade(target, traded_usd, float(cost_usd[traded].sum()))
     ts_open_ns = slice_.ts_close_ns - MINUTE_NS
     return [
         Filled(ts_open_ns, layout.symbols[i], float(net[i]), float(opens[i]), float(cost_usd[i]))

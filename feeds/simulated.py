@@ -264,9 +264,11 @@ def write_columns(columns: BarColumns, path: Path) -> None:
 
     is_parquet = path.suffix == ".parquet"
     ts = pa.array(columns.ts_close_ns, mask=columns.ts_close_ns == UNREADABLE)
-    ts = ts.cast(pa.timestamp("ns", tz="UTC")).cast(pa.timestamp("us", tz="UTC"))
-    if not is_parquet:
-        ts = ts.cast(pa.timestamp("s", tz="UTC"))
+    ts = ts.cast(pa.timestamp("ns", tz="UTC"))
+    if not (
+        is_parquet or np.any((columns.ts_close_ns % 1_000_000_000) * (columns.ts_close_ns != UNREADABLE))
+    ):
+        ts = ts.cast(pa.timestamp("s", tz="UTC"))  # easier to read
     symbol = pa.DictionaryArray.from_arrays(columns.code.astype(np.int32), list(columns.names)).cast(
         pa.string()
     )

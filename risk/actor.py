@@ -78,7 +78,7 @@ class RiskActor:
             return
         daily, known = self._estimate.daily(), self._estimate.known()
         # A price that never moved is not a riskless one: nothing is known of it.
-        known &= True
+        known &= daily.diagonal() != 0.0
         used = market_of(daily, known, self._shrink_frac)
         self.covariance_daily, self.market = used.daily, used.market
         self._is_fresh = True

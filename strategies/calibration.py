@@ -128,18 +128,17 @@ def log_likelihood(
             r = 1.0 / q
             k0 = h0 * r
             k1 = h1 * r
-            a00 = 1.0 - k0 * xt
-            a10 = -k1 * xt
-            a11 = 1.0 - k1
-            t00 = a00 * p00 - k0 * p01
-            t01 = a00 * p01 - k0 * p11
-            t10 = a10 * p00 + a11 * p01
-            t11 = a10 * p01 + a11 * p11
+            t00 = p00 - k0 * h0
+            t01 = p01 - k0 * h1
+            t10 = p01 - k1 * h0
+            t11 = p11 - k1 * h1
+            g0 = ve * k0 - (t00 * xt + t01)
+            g1 = ve * k1 - (t10 * xt + t11)
             s[0, k] += k0 * e
             s[1, k] += k1 * e
-            s[2, k] = t00 * a00 - t01 * k0 + ve * k0 * k0
-            s[3, k] = t00 * a10 + t01 * a11 + ve * k0 * k1
-            s[4, k] = t10 * a10 + t11 * a11 + ve * k1 * k1
+            s[2, k] = t00 + k0 * g0
+            s[3, k] = t01 + k1 * g0
+            s[4, k] = t11 + k1 * g1
             # Logarithms of products of 16 Q: one a step would cost more than all else.
             s[5, k] *= q if n > BURN_IN else 1.0
             s[6, k] += weight * (e * e * r)

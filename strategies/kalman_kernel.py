@@ -73,16 +73,17 @@ def kalman_step(prices: FloatArray, filters: FloatArray) -> None:
         r = 1.0 / q
         k0 = h0 * r
         k1 = h1 * r
-        a00 = 1.0 - k0 * x
-        a10 = -k1 * x
-        a11 = 1.0 - k1
-        t00 = a00 * p00 - k0 * p01
-        t01 = a00 * p01 - k0 * p11
-        t10 = a10 * p00 + a11 * p01
-        t11 = a10 * p01 + a11 * p11
-        n00 = t00 * a00 - t01 * k0 + ve * k0 * k0
-        n01 = t00 * a10 + t01 * a11 + ve * k0 * k1
-        n11 = t10 * a10 + t11 * a11 + ve * k1 * k1
+        # Joseph's form, associated as T = P - K(HP) and T - (TH')K': where x hardly moves K is large, and
+        # the product with I - KH would magnify rounding by its square.
+        t00 = p00 - k0 * h0
+        t01 = p01 - k0 * h1
+        t10 = p01 - k1 * h0
+        t11 = p11 - k1 * h1
+        g0 = ve * k0 - (t00 * x + t01)
+        g1 = ve * k1 - (t10 * x + t11)
+        n00 = t00 + k0 * g0
+        n01 = t01 + k1 * g0
+        n11 = t11 + k1 * g1
         is_observed = e == e  # noqa: PLR0124 - NaN is the one value unequal to itself
         filters[BETA_PRIOR, k] = beta
         filters[ALPHA_PRIOR, k] = alpha

@@ -24,7 +24,13 @@ def main() -> None:
     """Run the ``astra`` command and end the process with its exit status."""
     for name in _THREADS:
         os.environ[name] = "1"
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, less) has gone; what is left would fail again, loudly, at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
 
 
 def run(argv: list[str]) -> int:

@@ -11,7 +11,14 @@
   const usd = (v) => (v < 0 ? "-$" : "$") + Math.abs(v).toLocaleString("en-US", { maximumFractionDigits: 0 });
   const frac = (v) => `${(v * 100).toFixed(3)}%`;
 
-  // Ticks stand on first bars of sessions while several are in view, and on even bars within one.
+  // A line that does not move still needs a scale; an unknown one has none of its own.
+  function range(unit, min, max) {
+    if (min == null) return [0, 1];
+    if (min < max) return uPlot.rangeNum(min, max, 0.1, true);
+    return unit === "frac" ? [min - 0.01, max] : [min - 1000, max + 1000];
+  }
+
+  // Ticks stand on first bars of sessions while several are in view, and on round minutes within one.
   function ticks(chart) {
     const starts = chart.sessions;
     const sessionOf = (row) => {
@@ -27,9 +34,14 @@
           const step = Math.ceil(inView.length / room);
           return inView.filter((_, k) => k % step === 0);
         }
-        const step = Math.max(1, Math.ceil((max - min) / room / 30) * 30);
+        const step = Math.max(5, Math.ceil((max - min) / room / 30) * 30);
         const rows = [];
-        for (let row = Math.ceil(min / step) * step; row <= max; row += step) rows.push(row);
+        starts.forEach(([first, minute], k) => {
+          const end = Math.min(max, k + 1 < starts.length ? starts[k + 1][0] - 1 : max);
+          let row = first + step - (minute % step || step);
+          while (row < min) row += step;
+          for (; row <= end; row += step) rows.push(row);
+        });
         return rows;
       },
       values: (u, splits) => {
@@ -37,7 +49,7 @@
         return splits.map((row) => {
           const [first, minute] = sessionOf(row);
           const d = instant(minute + row - first);
-          return isDaily || row === first ? day(d) : time(d);
+          return isDaily ? day(d) : time(d);
         });
       },
     };
@@ -74,6 +86,7 @@
       ctx.font = `600 ${11 * scale}px system-ui, sans-serif`;
       if (ctx.measureText(state).width + 8 * scale < width) {
         ctx.textBaseline = "bottom";
+        ctx.textAlign = "left";
         ctx.fillText(state, left + 4 * scale, bbox.top + bbox.height - 4 * scale);
       }
       ctx.restore();
@@ -87,6 +100,7 @@
     u.ctx.save();
     u.ctx.font = `600 ${11 * scale}px system-ui, sans-serif`;
     u.ctx.textBaseline = "bottom";
+    u.ctx.textAlign = "left";
     lines.forEach((line, k) => {
       if (line.kind !== "limit" && line.kind !== "budget") return;
       const value = u.data[k + 1][0];
@@ -116,13 +130,13 @@
       dash: dashes[line.kind],
       width: widths[line.kind],
       fill: line.kind === "loss" ? colour("fill") : undefined,
-      points: { show: n < 3 },
+      points: { show: n < 2 },
       value: shown,
     }));
     const plot = new uPlot({
       width: element.clientWidth,
       height: chart.height,
-      scales: { x: { time: false } },
+      scales: { x: { time: false }, y: { range: (u, min, max) => range(chart.unit, min, max) } },
       axes: [{ ...axis, ...ticks(chart) }, { ...axis, size: 84, values: (u, v) => v.map(write) }],
       series: [{ label: "Time", value: when }, ...series],
       cursor: { drag: { x: true, y: false }, sync: { key: "astra", scales: ["x", null] } },

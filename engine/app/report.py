@@ -150,7 +150,7 @@ def _charts(data: RunData, found: list[Span], clock: Clock) -> list[dict[str, An
                 "id": "drawdown",
                 "title": "Drawdown",
                 "height": 140,
-                "alt": f"The largest drawdown was {percent(-float(np.nanmin(drawdown)), 3)}.",
+                "alt": f"The largest drawdown was {percent(abs(float(np.nanmin(drawdown))), 3)}.",
                 **chart(data.book.ts_ns, [Line("Drawdown", "loss", drawdown)], "frac", clock),
             },
         ]
@@ -175,7 +175,9 @@ def _var_chart(data: RunData, found: list[Span], clock: Clock) -> dict[str, Any]
     words = [
         _alt("VaR (upper)", usd, upper),
         f"The limit at the end was {usd(float(limit[-1]))}." if limit is not None else "",
-        f"Trading was halted on {stopped:,} bars and reducing on {reduced:,} of {len(upper):,}.",
+        f"Trading was halted on {stopped:,} bars and reducing on {reduced:,} of {len(upper):,}."
+        if found
+        else "",
         f"VaR was unknown on {unknown:,} bars." if unknown else "",
     ]
     return {

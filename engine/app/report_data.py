@@ -154,9 +154,12 @@ def _read_alerts(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        return [json.loads(line) for line in _text(path).splitlines() if line]
+        alerts = [json.loads(line) for line in _text(path).splitlines() if line]
     except json.JSONDecodeError as error:
         raise _damaged(path, error) from None
+    if not all(isinstance(alert, dict) for alert in alerts):
+        raise _damaged(path, "every line must hold an object")
+    return alerts
 
 
 def _read_table(path: Path, name: str) -> Columns:

@@ -52,7 +52,7 @@ def sessions_grid(data: RunData, statistics: EquityStatistics) -> Grid:
     by_month = len(statistics.session_days) > ROWS_MAX
     labels = [_date(day)[:7] if by_month else _date(day) for day in statistics.session_days]
     peaks = _by_session(data.risk.ts_ns, data.risk.numbers["var_upper_usd"])
-    ranks = np.array([_STATE_RANK.index(state) for state in data.risk.texts["state"]], dtype=np.float64)
+    ranks = np.array([_rank(state) for state in data.risk.texts["state"]], dtype=np.float64)
     worst = _by_session(data.risk.ts_ns, ranks)
     periods: dict[str, list[float]] = {}
     for label, day, close in zip(labels, statistics.session_days, statistics.session_closes_usd, strict=True):
@@ -76,6 +76,11 @@ def sessions_grid(data: RunData, statistics: EquityStatistics) -> Grid:
         ("Worst state", False),
     )
     return _grid(f"Equity and VaR by {unit}", columns, rows, "book.parquet")
+
+
+def _rank(state: str) -> int:
+    """Order states by gravity; one this version does not know counts as the gravest."""
+    return _STATE_RANK.index(state) if state in _STATE_RANK else len(_STATE_RANK) - 1
 
 
 def _date(day: int) -> str:

@@ -8,6 +8,7 @@ shown. Nothing is lost by this: the run folder holds every event.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from collections import Counter
@@ -85,6 +86,7 @@ class Terminal:
         self._zone_name = "UTC"
         self._limit_usd = math.nan
         self._var_usd = math.nan
+        self._measured_ns = -1
         self._calendar = ""
         self._day = ""
         self._lines_session = 0
@@ -140,7 +142,6 @@ class Terminal:
         self, bars_done: int, bars_total: int | None, ts_ns: int, bars_per_s: float, var_usd: float
     ) -> None:
         """Move the bar; the caller decides how often (about ten times a second is enough)."""
-        self._var_usd = var_usd
         if self._progress is None or self._task is None:
             return
         left = (bars_total - bars_done) / bars_per_s if bars_total and bars_per_s > 0 else math.nan
@@ -187,20 +188,25 @@ class Terminal:
 
     def _measured(self, event: RiskMeasured) -> None:
         self._var_usd = event.var_usd
+        self._measured_ns = event.ts_ns
 
     def _state(self, event: TradingStateChanged) -> None:
-        self._risk_line(event.ts_ns, _STATE_MARK[event.state])
+        # A command changes the state between two measures; an older VaR would be a false witness.
+        is_fresh = event.ts_ns == self._measured_ns
+        self._risk_line(event.ts_ns, _STATE_MARK[event.state], "" if is_fresh else event.reason)
         if event.state is TradingState.HALTED:
             lift = f"; lift with: astra resume --halt-id {event.halt_id} ..." if event.halt_id else ""
             self._write(f"{_INDENT}{event.reason}: trading stopped, positions kept{lift}")
         elif event.reason:
             self._write(f"{_INDENT}{event.reason}")
 
-    def _risk_line(self, ts_ns: int, mark: str) -> None:
-        text = "VaR unknown"
-        if math.isfinite(self._var_usd):
-            text = f"VaR {usd(self._var_usd)}   {_share(self._var_usd, self._limit_usd)} of limit"
-        self._line(ts_ns, "RISK", f"{text:<44}{mark}", is_always=True)
+    def _risk_line(self, ts_ns: int, mark: str, text: str = "") -> None:
+        self._line(ts_ns, "RISK", f"{text or self._var_text():<44}{mark}", is_always=True)
+
+    def _var_text(self) -> str:
+        if not math.isfinite(self._var_usd):
+            return "VaR unknown"
+        return f"VaR {usd(self._var_usd)}   {_share(self._var_usd, self._limit_usd)} of limit"
 
     def _limit(self, event: LimitChanged) -> None:
         if event.name == "var_limit_usd":
@@ -252,7 +258,9 @@ class Terminal:
     def _write(self, text: str) -> None:
         if self._progress is not None:
             self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
+            return
+        # A reader who leaves (head, less) must not stop the run.
+        with contextlib.suppress(BrokenPipeError):
             self._stream.write(f"{text}\n")
 
     def _start_bar(self, n_bars: int) -> None:

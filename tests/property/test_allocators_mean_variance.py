@@ -68,7 +68,7 @@ def test_no_worse_than_the_plain_program(seed: int, is_shared: bool) -> None:
     targets = allocate(problem)
     assert targets.status == "optimal"
     assert "excess" not in targets.binding
-    assert targets.objective == pytest.approx(best, abs=2e-8)
+    assert targets.objective == pytest.approx(best, abs=1e-9)
 
 
 @settings(max_examples=60, deadline=None)

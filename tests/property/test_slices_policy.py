@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,15 @@ from engine.slices import Slicer
 from engine.state import from_bytes, to_bytes
 from feeds import files
 from feeds.simulated import write_columns
-from tests.support.arbitrary_bars import SYMBOLS, plain_policy, small_sessions, tapes, verdicts_and_slices
+from tests.support.arbitrary_bars import (
+    SYMBOLS,
+    at,
+    flat_bar,
+    plain_policy,
+    small_sessions,
+    tapes,
+    verdicts_and_slices,
+)
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -65,7 +74,7 @@ def test_columns_are_judged_like_single_bars(bars: list[Bar], cuts: list[int]) -
     slicer = new_slicer()
     edges = [0, *sorted(min(cut, len(bars)) for cut in cuts), len(bars)]
     out: list[object] = []
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         out += slicer.offer_columns(columns_of(bars[start:stop]))
     out += slicer.finish()
     assert verdicts_and_slices(out) == verdicts_and_slices(one_by_one(new_slicer(), bars))
@@ -104,15 +113,13 @@ def test_a_file_is_judged_like_single_bars(
 
 
 @QUICK
-@given(st.permutations([(m, s) for m in range(1, 5) for s in range(3)]), st.randoms(use_true_random=False))
-def test_order_within_a_minute_does_not_matter(cells: list[tuple[int, int]], _: object) -> None:
+@given(st.permutations([(m, s) for m in range(1, 5) for s in range(3)]))
+def test_order_within_a_minute_does_not_matter(cells: list[tuple[int, int]]) -> None:
     """Rows of one minute may arrive in any order: the slices have the same bytes."""
     prices = np.array([[100.0, 50.0, 20.0], [101.0, 65.0, 20.1], [99.0, 64.0, 20.0], [100.0, 66.0, 30.0]])
     shuffled = sorted(cells, key=lambda cell: cell[0])
 
     def run(order: list[tuple[int, int]]) -> list[bytes]:
-        from tests.support.arbitrary_bars import at, flat_bar
-
         bars = [flat_bar(at(m), SYMBOLS[s], float(prices[m - 1, s])) for m, s in order]
         return [item.bars.tobytes() for item in one_by_one(new_slicer(), bars) if isinstance(item, BarSlice)]
 

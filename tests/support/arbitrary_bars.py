@@ -67,7 +67,7 @@ def tapes(draw: st.DrawFn) -> list[Bar]:
 
 
 def verdicts_and_slices(items: list[object]) -> tuple[list[tuple[object, ...]], Counter[tuple[str, str]]]:
-    """Slices in order with everything but the rejections between them, and rejections by symbol and reason."""
+    """Slices and verdicts on jumps in their order, and rejections by symbol and reason."""
     ordered: list[tuple[object, ...]] = []
     refused: Counter[tuple[str, str]] = Counter()
     for item in items:
@@ -96,23 +96,50 @@ def _own_fault(bar: Bar) -> Reject | None:
     return None
 
 
+def _far(bar: Bar, price: float) -> float:
+    return max(abs(bar.open / price - 1.0), abs(bar.close / price - 1.0))
+
+
+class _Jumps:
+    """The collar of 20%, without sigmas."""
+
+    def __init__(self) -> None:
+        self.good: dict[str, float] = {}
+        self.held: dict[str, Bar] = {}
+
+    def judge(self, bar: Bar) -> tuple[bool, list[object]]:
+        reference = self.good.get(bar.symbol, bar.close)
+        is_near = bar.symbol not in self.good or _far(bar, reference) <= 0.20
+        out: list[object] = []
+        old = self.held.pop(bar.symbol, None)
+        if old is not None:
+            is_nearer = abs(bar.close / old.close - 1.0) < abs(bar.close / reference - 1.0)
+            if _far(bar, old.close) <= 0.20 and (not is_near or is_nearer):
+                out.append(BarConfirmed(old.ts_close_ns, old.symbol))
+                is_near = True
+            else:
+                out.append(BarRejected(old.ts_close_ns, old.symbol, Reject.COLLAR, 1, old))
+        if is_near:
+            self.good[bar.symbol] = bar.close
+        else:
+            self.held[bar.symbol] = bar
+            out.append(BarSuspended(bar.ts_close_ns, bar.symbol, reference, bar.close))
+        return is_near, out
+
+
 def plain_policy(bars: list[Bar]) -> list[object]:
-    """Judge a tape with dictionaries and nothing clever: the oracle. The collar is 20% without sigmas."""
+    """Judge a tape with dictionaries and nothing clever: the oracle."""
     sessions = small_sessions()
     minutes = [at(s + m + 1) for s, n in zip(STARTS_MIN, LENGTHS_MIN, strict=True) for m in range(n)]
     taken: dict[int, dict[str, Bar]] = {}  # by minute: what stands in each slot
-    good: dict[str, float] = {}
-    held: dict[str, Bar] = {}
+    jumps = _Jumps()
     out: list[object] = []
     open_at, columns = 0, np.full((5, 3), np.nan)
-
-    def far(bar: Bar, price: float) -> float:
-        return max(abs(bar.open / price - 1.0), abs(bar.close / price - 1.0))
 
     def emit(ts: int, values: np.ndarray) -> None:
         located = sessions.locate(ts)
         assert located is not None
-        suspect = tuple(sorted(SYMBOLS.index(symbol) for symbol in held))
+        suspect = tuple(sorted(SYMBOLS.index(symbol) for symbol in jumps.held))
         accepted = int(np.isfinite(values[0]).sum())
         out.append(BarSlice(ts, DAY + located[0], located[1], values, suspect, accepted))
 
@@ -137,22 +164,10 @@ def plain_policy(bars: list[Bar]) -> list[object]:
                     emit(empty, np.full((5, 3), np.nan))
             open_at, columns = ts, np.full((5, 3), np.nan)
         taken.setdefault(ts, {})[bar.symbol] = bar
-        reference = good.get(bar.symbol, bar.close)
-        is_near = far(bar, reference) <= 0.20 if bar.symbol in good else True
-        old = held.pop(bar.symbol, None)
-        if old is not None:
-            is_nearer = abs(bar.close / old.close - 1.0) < abs(bar.close / reference - 1.0)
-            if far(bar, old.close) <= 0.20 and (not is_near or is_nearer):
-                out.append(BarConfirmed(old.ts_close_ns, old.symbol))
-                is_near = True
-            else:
-                out.append(BarRejected(old.ts_close_ns, old.symbol, Reject.COLLAR, 1, old))
-        if is_near:
-            good[bar.symbol] = bar.close
+        is_accepted, events = jumps.judge(bar)
+        out += events
+        if is_accepted:
             columns[:, SYMBOLS.index(bar.symbol)] = (bar.open, bar.high, bar.low, bar.close, bar.volume)
-        else:
-            held[bar.symbol] = bar
-            out.append(BarSuspended(ts, bar.symbol, reference, bar.close))
     if open_at:
         emit(open_at, columns)
     return out

@@ -1,4 +1,4 @@
-"""The first five minutes: init, check, replay, verify, with the real parts; and the first mistakes with data."""
+"""The first five minutes: init, check, replay, verify, with the real parts; and the first mistakes."""
 
 import json
 import tomllib
@@ -55,10 +55,34 @@ def test_the_scaffold_checks_replays_and_verifies(demo: Path, capsys: pytest.Cap
     assert again["digest"] == summary["digest"]
     assert run(["verify", "runs/latest"]) == 0
     assert summary["digest"] in capsys.readouterr().out
-    assert run(
-        ["replay", "--quiet", "--set", "risk.var_limit_usd=0.01", "--fail-on-halt", "--out", "low"]
-    ) in (0, 4)
-    assert json.loads(Path("low/summary.json").read_text())["var_peak_usd"] < summary["var_peak_usd"] + 1.0
+
+
+def test_a_halt_at_the_end_can_fail_a_script(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An opening book whose risk nobody can know yet halts; a script that asked for it must learn."""
+    options = ["--quiet", "--to", "2026-01-05", "--set", "book.positions.JPM=1000"]
+    assert run(["replay", *options, "--out", "kept"]) == 0
+    assert run(["replay", *options, "--out", "failed", "--fail-on-halt"]) == 4
+    assert json.loads(Path("failed/summary.json").read_text())["state"] == "HALTED"
+    assert "error" not in capsys.readouterr().err
+
+
+def test_a_command_halts_and_a_resume_reopens(
+    demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the operator verbs sign, a replay obeys in event time, and the screen says it."""
+    monkeypatch.setenv("ASTRA_OPERATOR_KEY", "secret")
+    who = ["--commands", "c.jsonl", "--reason", "drill", "--principal", "eve"]
+    assert run(["halt", *who, "--at", "2026-01-05T10:00:00-05:00"]) == 0
+    capsys.readouterr()
+    assert run(["replay", "--commands", "c.jsonl", "--to", "2026-01-05"]) == 0
+    text = capsys.readouterr().out
+    assert "COMMAND halt by eve: accepted" in text
+    [named] = [line for line in text.splitlines() if "--halt-id" in line]
+    halt_id = named.partition("--halt-id ")[2].split()[0]
+    assert run(["resume", *who, "--at", "2026-01-05T11:00:00-05:00", "--halt-id", halt_id]) == 0
+    capsys.readouterr()
+    assert run(["replay", "--commands", "c.jsonl", "--to", "2026-01-05", "--fail-on-halt"]) == 0
+    assert "ACTIVE" in capsys.readouterr().out
 
 
 def test_nothing_is_overwritten(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,12 +98,13 @@ def test_the_template_gives_only_defaults_that_it_shows(demo: Path) -> None:
     config = load(demo / "astra.toml")
     text = (demo / "astra.toml").read_text()
     bare = tomllib.loads(text)
-    for table, key in (
+    keys = (
         ("risk", "seed"),
         ("risk", "confidence"),
         ("book", "equity_usd"),
         ("allocator", "every_min"),
-    ):
+    )
+    for table, key in keys:
         line = next(line for line in text.splitlines() if line.startswith(f"{key} ="))
         (demo / "other.toml").write_text(text.replace(line, ""))
         other = load(demo / "other.toml")

@@ -129,6 +129,31 @@ def test_a_long_run_keeps_showing_changes_of_state_only(config: Config) -> None:
     assert "astra resume --halt-id halt-1" in text
 
 
+def test_a_command_shows_its_reason_not_an_old_figure(config: Config) -> None:
+    """A VaR measured an hour ago beside a halt of now would be a false witness."""
+    at_ns = OPEN_NS + 90 * MINUTE_NS
+    halt = TradingStateChanged(at_ns, TradingState.HALTED, TradingState.ACTIVE, "operator eve: drill", "h")
+    text = printed(config, [measured(OPEN_NS + MINUTE_NS, 50_000.0), halt])
+    [line] = [line for line in text.splitlines() if line.endswith("HALT")]
+    assert "operator eve: drill" in line
+    assert "VaR" not in line
+
+
+class Gone(io.StringIO):
+    """A stream whose reader has left."""
+
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_reader_who_leaves_does_not_stop_the_run(config: Config) -> None:
+    """``astra replay | head`` still writes a whole run folder."""
+    listener = Terminal("0.1.0", Gone())
+    listener.on_start(config, "demo", 6, 5, 11_700)
+    listener.on_effects([Effect(1, 0, signal(OPEN_NS + MINUTE_NS))])
+    listener.on_done(SUMMARY, Path("runs/demo"))
+
+
 def test_an_unknown_var_is_called_unknown(config: Config) -> None:
     """A NaN on the screen would be read as a bug, not as a halt."""
     halt = TradingStateChanged(

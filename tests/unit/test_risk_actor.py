@@ -99,6 +99,17 @@ def test_snapshot_continues_bit_for_bit(cut: int) -> None:
     assert _bits(snapshot) == frozen
 
 
+def test_snapshot_between_refreshes_knows_that_it_is_stale() -> None:
+    """A solve right after a restart must see the bars since the last factor, as it would have without one."""
+    actor, resumed = _actor(), _actor()
+    for slice_ in _tape(4)[:-1]:
+        actor.observe(slice_)
+    resumed.restore(actor.state())
+    actor.refresh()
+    resumed.refresh()
+    assert _bits(actor.state()) == _bits(resumed.state())
+
+
 def test_price_that_never_moves_is_not_riskless() -> None:
     """A frozen feed has variance 0: nothing is known of such a symbol, so nothing may hold it."""
     actor = _actor()

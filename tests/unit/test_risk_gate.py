@@ -201,6 +201,14 @@ def test_legs_that_share_a_symbol_are_judged_net() -> None:
     assert (verdict.reason, verdict.var_upper_usd) == ("", 0.0)
 
 
+def test_reducing_must_lower_var_strictly() -> None:
+    """Moving a leg from one spread to another changes no risk: only the part that sells it passes."""
+    layout = pairs_layout(4, [(0, 1), (2, 1)])
+    held, target = np.array([0.0, 10.0, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 10.0])
+    verdict = RiskGate(MODEL, 1e9).recheck(layout, held, target, PRICE, MARKET, REDUCING, False)
+    assert verdict.scale.tolist() == [1.0, 1.0, 0.0, 0.0]
+
+
 def test_judge_answers_with_events() -> None:
     """What the book obeys: shares by leg, net weights by symbol, the λ and the VaR it leads to."""
     gate: Gate = RiskGate(MODEL, 135_000.0)

@@ -180,6 +180,11 @@ def test_new_limit_is_judged_at_once_and_never_raises_the_state() -> None:
     for _ in range(10):
         assert _states(latch.set_limit(T0_NS, 500_000.0)) == []
     assert latch.trading_state is REDUCING
+    for limit_usd in (500_000.0, 400_000.0):  # two calm measures do not survive a change of the limit
+        for _ in range(2):
+            assert latch.on_measured(T0_NS, report(100_000.0, 104_000.0), False) == ()
+        latch.set_limit(T0_NS, limit_usd)
+    assert latch.trading_state is REDUCING
     assert _states(latch.set_limit(T0_NS, 100_000.0)) == [(HALTED, "VAR_LIMIT")]
     assert latch.set_limit(T0_NS, 1e9) == ()
     assert latch.trading_state is HALTED

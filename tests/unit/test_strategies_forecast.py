@@ -20,7 +20,7 @@ def ring_of(
 
 
 def test_halving_spread_by_hand() -> None:
-    """s = 8, 4, 2, 1 has phi = 1/2 and mean 0: over one minute half of s is expected back."""
+    """A spread of 8, 4, 2, 1 has phi = 1/2 and mean 0: over one minute half of s is expected back."""
     ring = ring_of([8.0, 4.0, 2.0, 1.0], [0.0, 0.0, 0.0, 0.0])
     expected, last_y, last_x = forecast(ring, 3, 0, 1.5, 0.0, 1.0, True)
     assert expected == pytest.approx(-0.5 * 1.0 / 2.5, rel=1e-12)

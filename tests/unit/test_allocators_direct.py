@@ -1,0 +1,84 @@
+"""The direct allocator: a fixed amount per spread, on transitions only."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.ports import AllocationProblem, AllocatorContext, Targets
+from strategies.allocators.direct import Direct, DirectOptions
+from tests.support.allocation import layout_of, problem_of
+
+TWO = layout_of(["A/B", "B/C"], ["LONE"])
+
+
+def allocate(problem: AllocationProblem) -> Targets:
+    return Direct(DirectOptions(unit_usd=120_000.0), AllocatorContext(problem.layout, 390)).allocate(problem)
+
+
+def problem(**changes: Any) -> AllocationProblem:
+    ratio = np.array([0.5, 2.0, math.nan])
+    return problem_of(TWO, **{"frozen_usd_ratio": ratio, "usd_ratio": ratio * 3.0, **changes})
+
+
+def test_due_on_transitions_alone() -> None:
+    """Rebalancing by the clock would pay costs for nothing: between entry and exit nothing is to be done."""
+    allocator = Direct(DirectOptions(), AllocatorContext(TWO, 390))
+    assert [allocator.due(30, n) for n in (0, 1, 2)] == [False, True, True]
+
+
+def test_entry_by_hand() -> None:
+    """$120,000 of gross at b = 0.5: $80,000 of y against $40,000 of x, at the ratio frozen at entry."""
+    targets = allocate(problem(side=np.array([1.0, 0.0, 0.0]), changed=(0,)))
+    assert targets.status == "optimal"
+    assert targets.by_sleeve
+    assert targets.leg_frac == pytest.approx([0.08, -0.04, 0.0, 0.0, 0.0])
+
+
+def test_only_what_changed_trades_and_shared_legs_net() -> None:
+    """S1 enters SHORT, S0 and the single name keep their legs to the last bit; B nets in the book."""
+    held = np.array([0.0811, -0.0397, 0.0, 0.0, 0.3])
+    targets = allocate(problem(side=np.array([1.0, -1.0, 0.0]), changed=(1,), held_leg_frac=held))
+    assert targets.leg_frac[[0, 1, 4]].tolist() == held[[0, 1, 4]].tolist()
+    assert targets.leg_frac[2:4] == pytest.approx([-0.04, 0.08])
+    assert TWO.net(targets.leg_frac)[1] == pytest.approx(-0.0397 - 0.04)
+
+
+def test_exit_is_zero() -> None:
+    """FLAT means nothing held, whatever the ratio is by now."""
+    ratio = np.array([math.nan, 1.0, math.nan])
+    held = np.array([0.08, -0.04, 0.0, 0.0, 0.0])
+    targets = allocate(problem(changed=(0,), frozen_usd_ratio=ratio, held_leg_frac=held))
+    assert targets.leg_frac.tolist() == [0.0] * 5
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"frozen_usd_ratio": np.array([math.nan, 1.0, math.nan])},
+        {"known": np.array([True, False, True, True])},
+        {"is_reducing": True},
+    ],
+)
+def test_what_may_not_be_entered_is_closed(fault: dict[str, Any]) -> None:
+    """A flip that cannot enter its new side must still leave the old one."""
+    held = np.array([-0.08, 0.04, 0.0, 0.0, 0.0])
+    targets = allocate(problem(side=np.array([1.0, 0.0, 0.0]), changed=(0,), held_leg_frac=held, **fault))
+    assert targets.leg_frac.tolist() == [0.0] * 5
+
+
+def test_without_a_price_the_spread_is_held() -> None:
+    """An order without a price has no size in shares."""
+    held = np.array([0.08, -0.04, 0.0, 0.0, 0.0])
+    price = np.array([100.0, math.nan, 100.0, 100.0])
+    targets = allocate(problem(changed=(0,), held_leg_frac=held, price_usd=price))
+    assert targets.leg_frac.tolist() == held.tolist()
+
+
+def test_bad_input_is_named() -> None:
+    """Equity of zero would make every weight infinite."""
+    targets = allocate(problem(equity_usd=0.0, changed=(0,)))
+    assert (targets.status, targets.binding, targets.leg_frac.size) == ("bad_input", ("equity_usd",), 0)
