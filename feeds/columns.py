@@ -83,8 +83,8 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_columns(path: Path, present: list[str], wanted: tuple[str, ...]) -> None:
-    missing = [name for name in wanted if name not in present]
+def _check_columns(path: Path, present: list[str]) -> None:
+    missing = [name for name in COLUMNS if name not in present]
     if not missing:
         return
     alias = {ALIASES.get(name.strip().lower(), ""): name for name in present}
@@ -162,7 +162,7 @@ class Decoder:
                 yield from self._csv(path, columns, batch_rows)
 
     def _csv(self, path: Path, columns: tuple[str, ...], batch_rows: int) -> Iterator[Any]:
-        _check_columns(path, _header(path), columns)
+        _check_columns(path, _header(path))
 
         def on_broken(_: Any) -> str:
             self.broken += 1
@@ -186,7 +186,7 @@ class Decoder:
 
 def _parquet(path: Path, columns: tuple[str, ...], batch_rows: int) -> Iterator[Any]:
     with pq.ParquetFile(path, read_dictionary=["symbol"] if "symbol" in columns else None) as file:
-        _check_columns(path, file.schema_arrow.names, columns)
+        _check_columns(path, file.schema_arrow.names)
         for batch in file.iter_batches(batch_rows, columns=list(columns)):
             if len(batch):
                 yield batch

@@ -77,7 +77,7 @@ class KalmanPairsOptions(PairRules):
         "calibrate", description="Maximum likelihood on the warm-up, or {delta, observation_variance}."
     )
     initial_covariance: float = Field(
-        1.0, gt=0, le=1e3, description="P before the first minute is this times the identity."
+        1.0, gt=0, le=100.0, description="P before the first minute is this times the identity."
     )
     warmup_min: int | None = Field(
         None, ge=0, description="Minutes that never signal; default three sessions."

@@ -199,7 +199,7 @@ def _index(items: list[Any], part: str, text: str) -> int:
 def _anchor(document: dict[str, Any], folder: Path) -> None:
     """Make paths absolute, so that a plug-in never asks where the configuration stood."""
     for name in ("feed", "output", "risk"):
-        table = document.get(name)
+        table: Any = document.get(name)
         for key in PATH_KEYS if isinstance(table, dict) else ():
             if isinstance(table.get(key), str):
                 table[key] = str(folder / Path(table[key]).expanduser())
@@ -239,7 +239,7 @@ def _checked(model: type[BaseModel], table: Any, path: Path_, faults: list[Fault
 
 def _owners() -> dict[str, str]:
     """Table in which each key belongs, for those who wrote it into another."""
-    owners = {}
+    owners: dict[str, str] = {}
     for name, (group, _, _) in KINDED.items():
         for plugin in registry(group).values():
             for key in plugin.options.model_fields:

@@ -23,7 +23,9 @@ _SEVERITY: Final = {"critical": 0, "warning": 1}
 _STATE_RANK: Final = ("ACTIVE", "REDUCING", "HALTED")
 _NOTES: Final = {
     "calibrated": "noise fitted by maximum likelihood on the warm-up",
-    "weakly_identified": "the likelihood is flat: this noise is a choice, not a measurement",
+    "not_calibrated": "too few observations to fit the noise; not traded",
+    "weakly_identified": "the likelihood is flat or at an edge: this noise is a choice, not a measurement",
+    "admitted": "passed the cointegration test",
     "not_admitted": "failed the cointegration test; not traded",
     "admission_off": "traded without a cointegration test",
 }
@@ -146,7 +148,7 @@ def signals_grid(data: RunData) -> Grid:
             f"{held.counts['LONG']:,}",
             f"{held.counts['SHORT']:,}",
             f"{len(held.minutes):,}",
-            f"{sum(held.minutes) / len(held.minutes):,.0f}" if held.minutes else "none",
+            f"{sum(held.minutes) / len(held.minutes):,.1f}" if held.minutes else "none",
             held.side,
         ]
         for (strategy, spread), held in sorted(

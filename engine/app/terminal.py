@@ -68,6 +68,9 @@ class Silent:
     def on_done(self, summary: Mapping[str, Any], folder: Path) -> None:
         """Ignore the end."""
 
+    def close(self) -> None:
+        """Do nothing: there is nothing to give back."""
+
 
 class Terminal:
     """Prints a replay as it goes; the listener of ``engine.app.replay``.
@@ -156,11 +159,15 @@ class Terminal:
     def on_done(self, summary: Mapping[str, Any], folder: Path) -> None:
         """Take the bar away and print the closing block."""
         self._close_session()
+        self.close()
+        self._write("")
+        self._write(closing(summary, folder, self._limit_usd))
+
+    def close(self) -> None:
+        """Take the bar away and give the cursor back, however the run ended."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
-        self._write("")
-        self._write(closing(summary, folder, self._limit_usd))
 
     # ------------------------------------------------------------------------------------ event lines
 

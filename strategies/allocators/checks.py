@@ -50,15 +50,15 @@ def bad_inputs(problem: AllocationProblem) -> tuple[str, ...]:
 
     An unknown price, ratio or volume is no fault: it freezes the spreads it concerns.
     """
-    wanted = problem.side != 0.0
+    wanted, is_priceless = problem.side != 0.0, ~(problem.price_usd > 0.0)
     carry = problem.funding_long_frac - problem.funding_short_frac
     tests = {
         "equity_usd": 0.0 < problem.equity_usd < np.inf,
-        "side": np.isin(problem.side, (-1.0, 0.0, 1.0)).all(),
+        "side": ((problem.side == 0.0) | (np.abs(problem.side) == 1.0)).all(),
         "expected_return_frac": np.isfinite(problem.expected_return_frac[wanted]).all(),
         "held_leg_frac": np.isfinite(problem.held_leg_frac).all(),
         "factor_daily": np.isfinite(problem.factor_daily).all(),
-        "cost_frac": (np.nan_to_num(problem.cost_frac, nan=-1.0)[problem.price_usd > 0.0] >= 0.0).all(),
+        "cost_frac": (is_priceless | (np.isfinite(problem.cost_frac) & (problem.cost_frac >= 0.0))).all(),
         "participation_max_frac": 0.0 <= problem.participation_max_frac < np.inf,
         "var_budget_usd": 0.0 <= problem.var_budget_usd < np.inf,
         "var_factor": 0.0 < problem.var_factor < np.inf,

@@ -70,7 +70,7 @@ class Direct:
 def _bad_inputs(problem: AllocationProblem) -> tuple[str, ...]:
     tests = {
         "equity_usd": 0.0 < problem.equity_usd < np.inf,
-        "side": np.isin(problem.side, (-1.0, 0.0, 1.0)).all(),
+        "side": ((problem.side == 0.0) | (np.abs(problem.side) == 1.0)).all(),
         "held_leg_frac": np.isfinite(problem.held_leg_frac).all(),
     }
     return tuple(name for name, is_good in tests.items() if not is_good)

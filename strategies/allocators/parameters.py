@@ -122,9 +122,10 @@ def fill_parameters(
 ) -> FloatArray:
     """Return the parameter vector of the program: ``theta``, ``risk``, and the constant 1."""
     fixed = wiring.layout.net(plan.fixed_leg_frac)
+    cost_frac = problem.cost_frac[slots.symbols]  # NaN where there is no price, and so no trade
     values = {
         "base": (plan.held_frac - fixed)[slots.symbols],
-        "cost": _BP * rates.trade_aversion * np.nan_to_num(problem.cost_frac[slots.symbols]),
+        "cost": _BP * rates.trade_aversion * np.where(cost_frac >= 0.0, cost_frac, 0.0),
         "low": bounds.low[slots.spreads],
         "gross_room": limits.gross_max_frac - np.abs(fixed[~slots.is_crowded]).sum(),
         "net_room_up": limits.net_max_frac - fixed.sum(),

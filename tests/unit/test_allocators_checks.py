@@ -56,7 +56,7 @@ def test_the_tolerance_is_a_dollar_on_a_million() -> None:
 
 
 def test_a_level_that_cannot_be_left_is_allowed_but_not_more() -> None:
-    """Above its cap by drift, a book may stay where the mandatory trades leave it, and not a dollar higher."""
+    """Above its cap by drift, a book may stay where the mandatory trades leave it, and no higher."""
     held = {"held_leg_frac": np.array([1.05, -1.05])}
     assert broken([1.05, -1.05], **held) == ()
     assert "gross" in broken([1.06, -1.06], **held)

@@ -55,7 +55,7 @@ def test_short_is_the_mirror_of_long() -> None:
 
 
 def test_trade_aversion_scales_the_hurdle() -> None:
-    """tau = 6 raises the cost to 6 bp: s* = 5e-4 / 2.5e-3 = 0.2."""
+    """At tau = 6 the cost counts 6 bp: s* = 5e-4 / 2.5e-3 = 0.2."""
     problem = problem_of(PAIR, side=np.array([1.0]), expected_return_frac=np.array([11e-4]))
     targets = allocate(problem, risk_aversion=GAMMA, trade_aversion=6.0)
     assert targets.leg_frac == pytest.approx([0.1, -0.1], abs=1e-5)
@@ -129,7 +129,7 @@ def test_an_exit_goes_as_far_as_participation_allows_at_one_pace() -> None:
 
 
 def test_a_moved_ratio_is_hedged_again_and_its_cost_counted() -> None:
-    """b moved from 1 to 2 while 0.3/-0.3 were held: v = 0.45 keeps x, and 0.15 of y is sold."""
+    """The ratio moved from 1 to 2 while 0.3/-0.3 were held: v = 0.45 keeps x, and 0.15 of y is sold."""
     problem = problem_of(
         PAIR,
         side=np.array([1.0]),
@@ -274,7 +274,7 @@ class Liar:
         self.slots = len(structure.y)
         self.answers = answers
 
-    def solve(self, vector: Any, settings: Any) -> tuple[str, Any]:
+    def solve(self, _vector: Any, _settings: Any) -> tuple[str, Any]:
         status, v = self.answers.pop(0)
         return status, np.full(self.slots, v)
 

@@ -5,10 +5,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from engine.app.config import load
+from engine.app.config_schema import json_schema
 from engine.app.doctor import examine
 from engine.app.main import run
+from engine.app.plugins import GROUPS, registry
 from tests.support.app import GOLDENS
 
 HEADER = "ts,symbol,open,high,low,close,volume\n"
@@ -174,3 +177,22 @@ def test_the_doctor_tries_the_servers_that_are_configured(demo: Path) -> None:
     findings = {finding.name: finding for finding in examine(load(demo / "astra.toml"), demo / "runs")}
     assert findings["redis"].state == "fail"
     assert "127.0.0.1:1" in findings["redis"].text
+
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "config").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_examples_are_valid(path: Path) -> None:
+    """An example that is refused teaches the wrong thing."""
+    assert load(path).symbols
+
+
+def test_the_schema_describes_every_key_of_every_kind() -> None:
+    """Descriptions are the manual, the editor's hints, and the why of errors."""
+    for group in GROUPS:
+        for kind, plugin in registry(group).items():
+            for key, field in plugin.options.model_fields.items():
+                nested = field.description is None and isinstance(field.default, BaseModel)
+                assert field.description or nested, f"{group} {kind}.{key}"
+    assert json_schema()["$defs"]

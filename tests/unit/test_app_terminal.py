@@ -185,6 +185,18 @@ def test_a_terminal_shows_a_bar_and_takes_it_away(config: Config, monkeypatch: p
     assert text.index("ETA") < text.index("finished in")
 
 
+def test_an_interrupted_run_gives_the_cursor_back(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal without a cursor is what users remember of a crash."""
+    monkeypatch.setenv("TERM", "xterm")
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    listener = Terminal("0.1.0", stream)
+    listener.on_start(config, "demo", 6, 5, 11_700)
+    listener.close()
+    assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l")
+    listener.close()
+
+
 def test_a_sharpe_ratio_comes_with_its_standard_error() -> None:
     """A ratio without its error is how five days become a fortune."""
     shown = SUMMARY | {"sessions": 63, "sharpe": 1.2, "sharpe_se": 2.0, "rejected": {}}

@@ -30,7 +30,7 @@ SESSIONS = Sessions(np.array([5, 6]), np.array([10, 100]) * M, np.array([13, 102
     ],
 )
 def test_locate_counts_from_the_minute_after_the_open(ts: int, expected: tuple[int, int] | None) -> None:
-    """The bar stamped with the opening instant is of the pre-market: accepting it would misplace all others."""
+    """The bar stamped with the opening instant is of the pre-market: accepting it shifts all others."""
     assert SESSIONS.locate(ts) == expected
 
 

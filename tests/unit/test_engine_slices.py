@@ -91,7 +91,7 @@ def test_zero_volume_and_a_bar_without_range_are_sound() -> None:
 
 
 def test_repeats_of_the_open_and_of_the_last_minute() -> None:
-    """A broker's redelivery is a duplicate; another content for the same minute is a conflict; the first stands."""
+    """A redelivery is a duplicate, other content for the same minute a conflict; the first stands."""
     slicer = new_slicer()
     first, other = flat_bar(at(1), "A", 100.0), flat_bar(at(1), "A", 101.0)
     offered(slicer, first)

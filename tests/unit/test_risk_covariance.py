@@ -100,15 +100,17 @@ def test_missing_bar_is_a_zero_return_and_catches_up() -> None:
     assert estimate.state()["minute_sum"][0, 0] == pytest.approx(0.05**2 / 2.0)
 
 
-def test_latecomer_completes_the_night_of_the_others() -> None:
-    """B opens two minutes late: the night's outer product is that of both overnight returns all the same."""
+@pytest.mark.parametrize("late", [0, 1])
+def test_latecomer_completes_the_night_of_the_others(late: int) -> None:
+    """One opens a minute late: the night's outer product is that of both overnight returns all the same."""
     estimate = _estimator(2)
     estimate.add(_slice(0, 1, [1.0, 1.0], [1.0, 1.0]))
-    up, down = float(np.exp(0.03)), float(np.exp(-0.02))
-    estimate.add(_slice(1, 1, [up, NAN], [up, NAN]))
-    assert estimate.state()["night_sum"][1].tolist() == [0.0, 0.0]
-    estimate.add(_slice(1, 2, [up, down], [up, down]))
     o = np.array([0.03, -0.02])
+    both = np.exp(o).tolist()
+    early = [NAN if i == late else price for i, price in enumerate(both)]
+    estimate.add(_slice(1, 1, early, early))
+    assert np.count_nonzero(estimate.state()["night_sum"]) == 1
+    estimate.add(_slice(1, 2, both, both))
     np.testing.assert_allclose(estimate.state()["night_sum"], np.tril(np.outer(o, o)), rtol=1e-12)
     assert estimate.state()["minute_sum"].max() == pytest.approx(0.0, abs=1e-30)
 

@@ -176,6 +176,7 @@ def test_reducing_grows_and_flips_nothing() -> None:
     held = [1e6, 0.0, 0.0, 0.0]
     assert _recheck(held, [1e6, -5e5, 0.0, 0.0], REDUCING).reason == "reducing"
     assert _recheck(held, [-1e5, 0.0, 0.0, 0.0], REDUCING).reason == "reducing"
+    assert _recheck([1e6, -5e5, 0.0, 0.0], [1e6, -8e5, 0.0, 0.0], REDUCING).reason == "reducing"
     assert _recheck(held, [5e5, 0.0, 0.0, 0.0], REDUCING).reason == ""
 
 
@@ -185,6 +186,16 @@ def test_reducing_takes_the_sleeves_that_reduce() -> None:
     verdict = _recheck(held, [0.0, 0.0, 5e5, -5e5], REDUCING)
     assert (verdict.reason, verdict.scale.tolist()) == ("", [1.0, 1.0, 0.0, 0.0])
     assert verdict.var_upper_usd == 0.0
+
+
+def test_each_sleeve_must_reduce_what_is_left() -> None:
+    """Closing a spread pays for nothing: opening up a hedge is refused even if the sum is still below."""
+    layout = pairs_layout(4, [(0, 1), (2, 3)], [0])
+    price = np.ones(4)
+    held = np.array([1e6, -1e6, 2e5, -2e5, 0.0])
+    target = np.array([0.0, 0.0, 2e5, 0.0, -5e5])
+    verdict = RiskGate(MODEL, 1e9).recheck(layout, held, target, price, MARKET, REDUCING, False)
+    assert verdict.scale.tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]
 
 
 def test_legs_that_share_a_symbol_are_judged_net() -> None:

@@ -136,6 +136,19 @@ def test_upper_bound_and_its_standard_error() -> None:
     assert report.var_upper_usd == max(report.var_mc_usd * model.mc_margin, report.var_analytic_usd)
 
 
+def test_expected_shortfall_is_never_below_var() -> None:
+    """Few scenarios can put the Monte-Carlo VaR above the closed-form ES; the pair must still make sense."""
+    one = market(np.array([[4e-4]]))
+    reports = [
+        GaussianVar(GaussianVarOptions(scenarios=100, seed=seed), 1).measure(np.array([1e6]), one)
+        for seed in range(20)
+    ]
+    closed_form = min(report.es_usd for report in reports)
+    lifted = [report for report in reports if report.var_usd > closed_form]
+    assert lifted
+    assert all(report.es_usd == report.var_usd for report in lifted)
+
+
 @pytest.mark.parametrize(
     ("scenarios", "confidence", "rank"),
     [(5000, 0.99, 49), (5000, 0.975, 124), (250, 0.99, 2), (100, 0.999, 0)],

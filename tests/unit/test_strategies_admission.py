@@ -35,7 +35,7 @@ def test_both_orders_are_paid_for() -> None:
 
 def test_it_tells_a_pair_from_two_walks() -> None:
     """Which is all it is for."""
-    daily = history(2)
+    daily = history(5)
     assert engle_granger(*logs(daily, 0, 1)) < 0.01
     assert engle_granger(*logs(daily, 2, 3)) > 0.05
 

@@ -39,7 +39,7 @@ def real_slices() -> tuple[tuple[str, ...], list[BarSlice]]:
 
 
 def test_calibrated_z_is_standard(real_slices: tuple[tuple[str, ...], list[BarSlice]]) -> None:
-    """Textbook noise never trades these bars; calibrated noise gives a z of about unit size after the warm-up.
+    """Textbook noise never trades these bars; with calibrated noise z is of about unit size.
 
     The seven sessions after the warm-up are more volatile than the three of it, so sd(z) is above 1 for the
     banks: the bounds are 0.9 and 1.35 for each pair, 0.9 and 1.2 for their mean.

@@ -52,10 +52,13 @@ def replay(
     from engine.app.replay import replay as run
 
     listener = Silent() if is_json or is_quiet else Terminal(installed_version())
-    with located(checked.source):
-        result = run(
-            checked, out=out, from_=first, to=last, commands=commands, argv=sys.argv, listener=listener
-        )
+    try:
+        with located(checked.source):
+            result = run(
+                checked, out=out, from_=first, to=last, commands=commands, argv=sys.argv, listener=listener
+            )
+    finally:
+        listener.close()
     if is_json:
         typer.echo(to_json({**result.summary, "folder": str(result.folder)}))
     elif is_quiet:

@@ -10,7 +10,7 @@ import typer
 
 from engine.app.verbs.options import DEFAULT_CONFIG, AsJson, read_json, to_json
 
-JsonFile = Annotated[Path, typer.Argument(metavar="FILE.json", help="What to measure; see docs/cli.md.")]
+JsonFile = Annotated[Path, typer.Argument(metavar="FILE.json", help="The problem, as one JSON object.")]
 
 
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")] = Path()) -> None:

