@@ -24,6 +24,8 @@ PRICE_SUSPECT: Final = "PRICE_SUSPECT"
 RESUMED: Final = "RESUMED"
 CLEARED: Final = "CLEARED"
 
+#: Amounts are compared to the cent: what prints as the limit is at the limit.
+HALF_CENT_USD: Final = 0.005
 #: Share of the limit at or under which an upper bound counts as calm, and how many of them clear the state.
 CLEAR_FRAC: Final = 0.95
 CLEAR_COUNT: Final = 3
@@ -141,7 +143,7 @@ class HaltLatch:
         self._last = None if state["last"] is None else RiskReport(*state["last"])
 
     def _is_breach(self, report: RiskReport) -> bool:
-        return not round(report.var_usd, 2) < self.var_limit_usd
+        return not report.var_usd < self.var_limit_usd - HALF_CENT_USD
 
     def _descend(
         self, ts_ns: Nanos, report: RiskReport, held_suspect: bool
@@ -154,7 +156,7 @@ class HaltLatch:
         if self._is_breach(report):
             text = f"trading halted: VaR {_usd(report.var_usd)} has reached the limit {_usd(limit)}"
             return self._enter_halt(ts_ns, VAR_LIMIT, text)
-        is_over = not round(report.var_upper_usd, 2) < limit
+        is_over = not report.var_upper_usd < limit - HALF_CENT_USD
         if self.trading_state is TradingState.ACTIVE and (is_over or held_suspect):
             text = "a held symbol's price is suspect and waits for confirmation"
             if is_over:

@@ -21,8 +21,6 @@ from engine.kernel import kernel
 from engine.ports import Market, RiskReport
 
 PRICE_NOT_FINITE: Final = "PRICE_NOT_FINITE"
-PRICE_NOT_POSITIVE: Final = "PRICE_NOT_POSITIVE"
-PRICE_STALE: Final = "PRICE_STALE"
 COV_MISSING_SYMBOL: Final = "COV_MISSING_SYMBOL"
 VAR_NOT_FINITE: Final = "VAR_NOT_FINITE"
 
@@ -32,54 +30,12 @@ UPPER_Z: Final = 1.645
 _BLOCK = 512
 _FLAT_CODE, _OK_CODE, _NOT_FINITE_CODE, _MISSING_CODE = 0, 1, 2, 3
 _FLAT_REPORT = RiskReport(0.0, 0.0, 0.0, 0.0, 0.0)
-_PRICE_REASONS = ("", PRICE_STALE, PRICE_NOT_POSITIVE, PRICE_NOT_FINITE)
 
 
 def unknown(reason: str) -> RiskReport:
     """Return the report of a book that cannot be measured: all NaN, with a reason."""
     nan = math.nan
     return RiskReport(nan, nan, nan, nan, nan, reason)
-
-
-@kernel
-def price_fault(quantity: FloatArray, price_usd: FloatArray, age_min: FloatArray, age_max_min: float) -> int:
-    """Return the worst fault among prices of held symbols: 0 none, 1 stale, 2 not positive, 3 not finite."""
-    worst = 0
-    for i in range(quantity.size):
-        if quantity[i] == 0.0:
-            continue
-        if not np.isfinite(price_usd[i]):
-            return 3
-        if not price_usd[i] > 0.0:
-            worst = 2
-        elif not age_min[i] <= age_max_min and worst == 0:
-            worst = 1
-    return worst
-
-
-def price_reason(
-    quantity: FloatArray, price_usd: FloatArray, age_min: FloatArray, price_max_age_min: float
-) -> str:
-    """Why the prices of a held book cannot be used; a symbol that is not held never matters.
-
-    Parameters
-    ----------
-    quantity, price_usd, age_min : FloatArray, shape (n,)
-        Shares, last prices in USD, and minutes of session since each price.
-    price_max_age_min : float
-        A price older than this is stale.
-
-    Returns
-    -------
-    str
-        Empty, or the worst of ``PRICE_NOT_FINITE``, ``PRICE_NOT_POSITIVE``, ``PRICE_STALE``.
-
-    Examples
-    --------
-    >>> price_reason(np.array([10.0, 0.0]), np.array([50.0, np.nan]), np.zeros(2), 5.0)
-    ''
-    """
-    return _PRICE_REASONS[price_fault(quantity, price_usd, age_min, price_max_age_min)]
 
 
 @kernel
