@@ -38,6 +38,7 @@ ALIASES = {
 }
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _CSV_BLOCK_BYTES = 1 << 22
+_PARQUET_BUFFER_BYTES = 1 << 20
 
 
 def data_files(path: Path) -> list[Path]:
@@ -185,7 +186,9 @@ class Decoder:
 
 
 def _parquet(path: Path, columns: tuple[str, ...], batch_rows: int) -> Iterator[Any]:
-    with pq.ParquetFile(path, read_dictionary=["symbol"] if "symbol" in columns else None) as file:
+    # By default the reader keeps the raw bytes of the whole file: memory would grow with its length.
+    options = {"pre_buffer": False, "buffer_size": _PARQUET_BUFFER_BYTES}
+    with pq.ParquetFile(path, read_dictionary=["symbol"], **options) as file:
         _check_columns(path, file.schema_arrow.names)
         for batch in file.iter_batches(batch_rows, columns=list(columns)):
             if len(batch):
