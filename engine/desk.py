@@ -28,7 +28,8 @@ from engine.events import (
     TradingStateChanged,
 )
 from engine.execution import Costs, fill
-from engine.ports import AllocationProblem, Gate, Latch, Outlook, RiskDesk, RiskReport, State
+from engine.oversight import Gate, Latch, RiskDesk
+from engine.ports import AllocationProblem, Outlook, RiskReport, State
 
 _FLAT = RiskReport(0.0, 0.0, 0.0, 0.0, 0.0)
 #: A rebalance trades about this much of equity in a name: the size at which impact is made linear.

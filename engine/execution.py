@@ -24,7 +24,8 @@ from engine.events import (
     TargetRefused,
     TradingState,
 )
-from engine.ports import Gate, Layout, Market
+from engine.oversight import Gate
+from engine.ports import Layout, Market
 
 
 class Costs(msgspec.Struct, frozen=True):

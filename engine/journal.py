@@ -167,8 +167,8 @@ class JournalReader:
     Raises
     ------
     JournalError
-        ``J002`` no journal, ``J003`` damage in the middle, ``J004`` broken chain or sequence, ``J005`` another
-        format.
+        ``J002`` no journal, ``J003`` damage in the middle, ``J004`` broken chain or sequence, ``J005``
+        another format.
     """
 
     def __init__(self, folder: Path) -> None:

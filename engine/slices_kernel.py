@@ -57,7 +57,92 @@ DECAY = 2  # weight of the newest return in VARIANCE
 
 
 @kernel
-def judge(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one pass, so that the policy reads from top to bottom
+def own_fault(t: int, o: float, h: float, lo: float, c: float, v: float) -> int:
+    """Judge a bar by itself; comparisons with NaN are false, so NaN is malformed."""
+    is_whole = t > 0 and t % MINUTE_NS == 0
+    is_number = 0.0 < o < inf and 0.0 < h < inf and 0.0 < lo < inf and 0.0 < c < inf and 0.0 <= v < inf
+    if not (is_whole and is_number):
+        return MALFORMED
+    return ACCEPTED if lo <= o <= h and lo <= c <= h else INCONSISTENT
+
+
+@kernel
+def session_of(t: int, sessions: IntArray, newest: int) -> int:
+    """Find the session of a minute: usually that of the newest one, else by bisection; -1 for none."""
+    n_sessions = sessions.shape[1]
+    if newest < n_sessions and sessions[0, newest] < t <= sessions[1, newest]:
+        return newest
+    k = 0
+    end = n_sessions
+    while k < end:
+        middle = (k + end) // 2
+        if sessions[1, middle] < t:
+            k = middle + 1
+        else:
+            end = middle
+    return -1 if k == n_sessions or t <= sessions[0, k] else k
+
+
+@kernel
+def slot_fault(t: int, s: int, bar: FloatArray, clock: IntArray, marks: IntArray, levels: FloatArray) -> int:
+    """Judge a bar by its place in time: a slot is taken once, and only while its minute is open."""
+    if t > clock[NEWEST] and t > clock[CLOSED]:
+        return ACCEPTED
+    row = -1
+    if t == marks[LAST_TS, s]:
+        row = LAST
+    elif t == marks[PREVIOUS_TS, s]:
+        row = PREVIOUS
+    if row >= 0 and t >= clock[BEFORE]:
+        for j in range(5):
+            if bar[j] != levels[row + j, s]:
+                return CONFLICT
+        return DUPLICATE
+    return LATE if t < clock[NEWEST] or t <= clock[CLOSED] else ACCEPTED
+
+
+@kernel
+def collar_verdict(
+    t: int, s: int, o: float, c: float, collar: FloatArray, marks: IntArray, levels: FloatArray
+) -> int:
+    """Judge a bar by its distance from the last good close, and from the suspended one if there is any.
+
+    Modifies what is known of the suspended bar; the caller notes an accepted close.
+    """
+    good = levels[GOOD_CLOSE, s]
+    if not good > 0.0:
+        return ACCEPTED
+    verdict = ACCEPTED
+    width = collar[COLLAR_FRAC]
+    jump = max(abs(o / good - 1.0), abs(c / good - 1.0))
+    is_held = marks[HELD_TS, s] > 0
+    if jump > width or is_held:
+        width = max(width, collar[COLLAR_SIGMAS] * sqrt(levels[VARIANCE, s]))
+        is_near = jump <= width
+        if is_held:
+            held = levels[HELD_CLOSE, s]
+            from_held = abs(c / held - 1.0)
+            is_confirmed = max(abs(o / held - 1.0), from_held) <= width
+            if is_confirmed and (not is_near or from_held < abs(c / good - 1.0)):
+                verdict = CONFIRMS
+                levels[GOOD_CLOSE, s] = held
+                marks[GOOD_TS, s] = marks[HELD_TS, s]
+                is_near = True
+            else:
+                verdict = DENIES
+            marks[HELD_TS, s] = 0
+        if not is_near:
+            levels[HELD_CLOSE, s] = c
+            marks[HELD_TS, s] = t
+            return verdict + SUSPENDED
+    if t - marks[GOOD_TS, s] == MINUTE_NS:
+        step = c / levels[GOOD_CLOSE, s] - 1.0
+        levels[VARIANCE, s] += collar[DECAY] * (step * step - levels[VARIANCE, s])
+    return verdict
+
+
+@kernel
+def judge(  # noqa: PLR0913, PLR0917 - one call a batch; what it changes are arrays of their own
     start: int,
     ts: IntArray,
     symbol: IntArray,
@@ -108,70 +193,25 @@ def judge(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one pass, so that
         Row to continue with, once the block is closed; ``n_rows`` when all are judged.
     """
     n_rows = len(ts)
-    n_sessions = sessions.shape[1]
     for i in range(start, n_rows):
         t = ts[i]
         s = symbol[i]
-        o = values[0, i]
-        h = values[1, i]
-        lo = values[2, i]
-        c = values[3, i]
-        v = values[4, i]
+        bar = values[:, i]
         verdicts[1, i] = clock[OPEN_ORDINAL]
-
-        # What the bar says by itself. Comparisons with NaN are false, so NaN is malformed.
-        if s < 0:
-            verdicts[0, i] = UNKNOWN_SYMBOL
+        fault = UNKNOWN_SYMBOL if s < 0 else own_fault(t, bar[0], bar[1], bar[2], bar[3], bar[4])
+        k = -1
+        if fault == ACCEPTED:
+            k = session_of(t, sessions, clock[SESSION])
+            fault = OFF_SESSION if k < 0 else slot_fault(t, s, bar, clock, marks, levels)
+        if fault != ACCEPTED:
+            verdicts[0, i] = fault
             continue
-        is_whole = t > 0 and t % MINUTE_NS == 0
-        is_number = 0.0 < o < inf and 0.0 < h < inf and 0.0 < lo < inf and 0.0 < c < inf and 0.0 <= v < inf
-        if not (is_whole and is_number):
-            verdicts[0, i] = MALFORMED
-            continue
-        if h < lo or not (lo <= o <= h and lo <= c <= h):
-            verdicts[0, i] = INCONSISTENT
-            continue
-
-        # Its session: usually that of the newest minute, otherwise the first that closes at or after it.
-        k = clock[SESSION]
-        if not (k < n_sessions and sessions[0, k] < t <= sessions[1, k]):
-            k = 0
-            end = n_sessions
-            while k < end:
-                middle = (k + end) // 2
-                if sessions[1, middle] < t:
-                    k = middle + 1
-                else:
-                    end = middle
-            if k == n_sessions or t <= sessions[0, k]:
-                verdicts[0, i] = OFF_SESSION
-                continue
-
-        # Its place in time: a slot is taken once, and only while its minute is open.
-        if t <= clock[NEWEST] or t <= clock[CLOSED]:
-            row = -1
-            if t == marks[LAST_TS, s]:
-                row = LAST
-            elif t == marks[PREVIOUS_TS, s]:
-                row = PREVIOUS
-            if row >= 0 and t >= clock[BEFORE]:
-                is_same = (
-                    o == levels[row, s]
-                    and h == levels[row + 1, s]
-                    and lo == levels[row + 2, s]
-                    and c == levels[row + 3, s]
-                    and v == levels[row + 4, s]
-                )
-                verdicts[0, i] = DUPLICATE if is_same else CONFLICT
-                continue
-            if t < clock[NEWEST] or t <= clock[CLOSED]:
-                verdicts[0, i] = LATE
-                continue
 
         ordinal = sessions[2, k] + (t - sessions[0, k]) // MINUTE_NS - 1
         if clock[BASE] < 0:
             clock[BASE] = ordinal
-        if ordinal - clock[BASE] >= len(block):
+        minute = ordinal - clock[BASE]
+        if minute >= len(block):
             return i
         if t > clock[NEWEST]:
             clock[BEFORE] = clock[NEWEST]
@@ -185,52 +225,17 @@ def judge(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one pass, so that
         marks[LAST_TS, s] = t
         for j in range(5):
             levels[PREVIOUS + j, s] = levels[LAST + j, s]
-        levels[LAST, s] = o
-        levels[LAST + 1, s] = h
-        levels[LAST + 2, s] = lo
-        levels[LAST + 3, s] = c
-        levels[LAST + 4, s] = v
+            levels[LAST + j, s] = bar[j]
 
-        # Its distance from the last good close, and from the suspended one if there is any.
         good = levels[GOOD_CLOSE, s]
-        verdict = ACCEPTED
-        if good > 0.0:
-            width = collar[COLLAR_FRAC]
-            jump = max(abs(o / good - 1.0), abs(c / good - 1.0))
-            is_held = marks[HELD_TS, s] > 0
-            if jump > width or is_held:
-                width = max(width, collar[COLLAR_SIGMAS] * sqrt(levels[VARIANCE, s]))
-                is_near = jump <= width
-                if is_held:
-                    held = levels[HELD_CLOSE, s]
-                    from_held = abs(c / held - 1.0)
-                    is_confirmed = max(abs(o / held - 1.0), from_held) <= width
-                    if is_confirmed and (not is_near or from_held < abs(c / good - 1.0)):
-                        verdict = CONFIRMS
-                        levels[GOOD_CLOSE, s] = held
-                        marks[GOOD_TS, s] = marks[HELD_TS, s]
-                        is_near = True
-                    else:
-                        verdict = DENIES
-                    marks[HELD_TS, s] = 0
-                if not is_near:
-                    verdicts[0, i] = verdict + SUSPENDED
-                    references[i] = good
-                    levels[HELD_CLOSE, s] = c
-                    marks[HELD_TS, s] = t
-                    continue
-            if t - marks[GOOD_TS, s] == MINUTE_NS:
-                step = c / levels[GOOD_CLOSE, s] - 1.0
-                levels[VARIANCE, s] += collar[DECAY] * (step * step - levels[VARIANCE, s])
-
+        verdict = collar_verdict(t, s, bar[0], bar[3], collar, marks, levels)
         verdicts[0, i] = verdict
-        levels[GOOD_CLOSE, s] = c
+        if verdict & SUSPENDED:
+            references[i] = good
+            continue
+        levels[GOOD_CLOSE, s] = bar[3]
         marks[GOOD_TS, s] = t
-        m = ordinal - clock[BASE]
-        block[m, 0, s] = o
-        block[m, 1, s] = h
-        block[m, 2, s] = lo
-        block[m, 3, s] = c
-        block[m, 4, s] = v
-        counts[m] += 1
+        for j in range(5):
+            block[minute, j, s] = bar[j]
+        counts[minute] += 1
     return n_rows

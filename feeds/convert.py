@@ -58,7 +58,7 @@ def import_(
     import pandas as pd
 
     if stamp not in {"start", "end"}:
-        raise ConfigError("C008", f'stamp must be "start" or "end", was "{stamp}"', "--stamp")
+        raise ConfigError("C013", f'stamp must be "start" or "end", was "{stamp}"', "--stamp")
     if tz is not None:
         check_zone(tz)
     frames = [_canonical(path, symbol, rename or {}) for path in data_files(src)]

@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 
 from engine.events import BoolArray, FloatArray, Nanos, TargetApproved, TargetRefused, TradingState
-from engine.ports import Layout, Market, RiskModel, Verdict
+from engine.oversight import Verdict
+from engine.ports import Layout, Market, RiskModel
 
 HALTED: Final = "halted"
 NO_CHANGE: Final = "no_change"

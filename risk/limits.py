@@ -29,9 +29,9 @@ HALF_CENT_USD: Final = 0.005
 #: Share of the limit at or under which an upper bound counts as calm, and how many of them clear the state.
 CLEAR_FRAC: Final = 0.95
 CLEAR_COUNT: Final = 3
-#: Share of the limit at which people are told, and below which they may be told again.
+#: Share of the limit at which people are told, and how far below it they may be told again.
 WARN_FRAC: Final = 0.80
-REARM_FRAC: Final = 0.75
+REARM_FRAC: Final = 0.05
 
 _NS_PER_S = 1_000_000_000
 
@@ -42,6 +42,8 @@ class HaltLatch:
     Parameters
     ----------
     var_limit_usd : float
+    warn_frac : float
+        Share of the limit at which people are told, once.
 
     Raises
     ------
@@ -49,8 +51,9 @@ class HaltLatch:
         If the limit is not a positive, finite amount.
     """
 
-    def __init__(self, var_limit_usd: float) -> None:
+    def __init__(self, var_limit_usd: float, warn_frac: float = WARN_FRAC) -> None:
         self.var_limit_usd = _checked(var_limit_usd)
+        self._warn_frac = warn_frac
         self.trading_state = TradingState.ACTIVE
         self.halt_id = ""
         self._halts = 0
@@ -186,9 +189,9 @@ class HaltLatch:
         """Tell people once that VaR has come near the limit, and again only after it had gone away."""
         frac = report.var_usd / self.var_limit_usd
         if self._has_warned:
-            self._has_warned = frac >= REARM_FRAC
+            self._has_warned = frac >= self._warn_frac - REARM_FRAC
             return ()
-        if frac < WARN_FRAC:
+        if frac < self._warn_frac:
             return ()
         self._has_warned = True
         text = f"VaR {_usd(report.var_usd)} is {frac:.0%} of the limit {_usd(self.var_limit_usd)}"

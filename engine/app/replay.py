@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 import msgspec
 
 from engine.app import run_files
-from engine.app.config import AllocatorTable, BookTable, Config, config_hash
+from engine.app.config import Config, config_hash
+from engine.app.config_tables import AllocatorTable, BookTable
 from engine.app.source import Source, open_source
 from engine.app.statistics import EquityStatistics, periods_per_year
 from engine.app.wiring import build_loop, read_history
@@ -149,7 +152,11 @@ class _Run:
     def drive(self, orders: list[Command]) -> None:
         """Run all records through the loop."""
         self._started_s = stopwatch_s()
-        asyncio.run(self._loop.run(_merged(self._source.records(), orders)))
+        with _Interrupt() as interrupt:
+            asyncio.run(self._loop.run(_merged(self._source.records(), orders, interrupt)))
+        received, accounted = self._source.received, self._loop.status.accounted
+        if received != accounted:
+            raise InvariantError(f"{received} bars received, {accounted} accounted for")
 
     def _on_step(self, seq: int, record: Record, events: list[Event]) -> None:
         self._tables.on_step(seq, record, events, self._loop.status.trading_state)
@@ -163,7 +170,8 @@ class _Run:
         if now_s - self._told_s < _PROGRESS_MIN_S:
             return
         self._told_s = now_s
-        status, done = self._loop.status, self._source.received
+        status = self._loop.status
+        done = status.accounted
         var_usd = status.risk.var_usd if status.risk is not None else 0.0
         per_s = done / (now_s - self._started_s)
         self._listener.on_progress(done, self._source.n_bars, status.ts_ns, per_s, var_usd)
@@ -174,13 +182,10 @@ class _Run:
         self._tables.close()
         if self._journal is not None:
             self._journal.close()
-        status, received, journal = self._loop.status, self._source.received, self._loop.journal_digest
-        if received != status.accounted:
-            raise InvariantError(f"{received} bars received, {status.accounted} accounted for")
+        status, journal = self._loop.status, self._loop.journal_digest
         return run_files.summary(
             status,
             self._statistics,
-            received,
             len(self._config.symbols),
             self._seconds,
             (self._loop.digest.hexdigest(), journal.hexdigest() if journal is not None else None),
@@ -188,10 +193,38 @@ class _Run:
         )
 
 
-async def _merged(records: AsyncIterator[Record], orders: list[Command]) -> AsyncIterator[Record]:
+class _Interrupt:
+    """Ctrl-C ends a replay between two records, so that what was done is complete."""
+
+    def __init__(self) -> None:
+        self._is_asked = False
+        self._previous: Any = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _ask(self, *_: object) -> None:
+        self._is_asked = True
+
+    def check(self) -> None:
+        """Raise if it was asked for."""
+        if self._is_asked:
+            raise KeyboardInterrupt
+
+
+async def _merged(
+    records: AsyncIterator[Record], orders: list[Command], interrupt: _Interrupt
+) -> AsyncIterator[Record]:
     """Put every command before the first slice that closes after it."""
     waiting = list(reversed(orders))
     async for record in records:
+        interrupt.check()
         while waiting and type(record) is BarSlice and waiting[-1].ts_ns < record.ts_close_ns:
             yield waiting.pop()
         yield record

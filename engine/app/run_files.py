@@ -119,7 +119,9 @@ def read_command_file(path: Path | None) -> tuple[list[Command], str]:
         try:
             read_commands(line)
         except msgspec.MsgspecError as error:
-            hint = 'A line is {"ts_ns": …, "body": "…", "signature": "…"}, as astra halt --commands writes it.'
+            hint = (
+                'A line is {"ts_ns": …, "body": "…", "signature": "…"}, as astra halt --commands writes it.'
+            )
             raise CommandError("O003", f"not a signed command: {error}", f"{path}:{number}", hint) from None
     return read_commands(text), text
 
@@ -127,7 +129,6 @@ def read_command_file(path: Path | None) -> tuple[list[Command], str]:
 def summary(
     status: Status,
     statistics: EquityStatistics,
-    received: int,
     n_symbols: int,
     seconds: float,
     digests: tuple[str, str | None],
@@ -137,8 +138,9 @@ def summary(
     book, risk = status.book, status.risk
     end_usd = book.equity_usd if book is not None else equity_usd
     digest, journal_digest = digests
+    bars = status.accounted
     return {
-        "bars": received,
+        "bars": bars,
         "accepted": status.accepted,
         "rejected": dict(sorted(status.rejected.items())),
         "pending": status.pending,
@@ -167,7 +169,7 @@ def summary(
             for n in status.notes.values()
         ],
         "seconds": seconds,
-        "bars_per_s": received / seconds if seconds > 0.0 else 0.0,
+        "bars_per_s": bars / seconds if seconds > 0.0 else 0.0,
         "digest": digest,
         "journal_digest": journal_digest,
     }
@@ -249,4 +251,3 @@ def read_past_run(folder: Path, data: Path | None) -> PastRun:
         hint = "The result would be another. Name the bars of the run with --data."
         raise DataError("D012", "the bars have changed since the run", span["path"], hint)
     return PastRun(config, digest, span["from"], span["to"], folder / commands if commands else None)
-

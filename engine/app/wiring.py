@@ -38,7 +38,7 @@ _HORIZON_MIN = 60.0
 
 
 def layout_of(symbols: tuple[str, ...], spreads: Sequence[Spread], singles: Sequence[str]) -> Layout:
-    """Number the legs: two for each spread, then one for each name of the opening book."""
+    """Lay out the legs: two for each spread, then one for each name of the opening book."""
     index = {symbol: i for i, symbol in enumerate(symbols)}
     legs = [(index[name], k) for k, spread in enumerate(spreads) for name in (spread.y, spread.x)]
     legs += [(index[name], len(spreads) + k) for k, name in enumerate(singles)]
@@ -77,7 +77,9 @@ def build_loop(
     session_min = minutes_per_session(config.universe.calendar)
     horizon_min = float(getattr(config.allocator.options, "horizon_min", _HORIZON_MIN))
     strategies = [
-        _strategy(table.kind, table.options, StrategyContext(table.name, symbols, horizon_min, session_min, history))
+        _strategy(
+            table.kind, table.options, StrategyContext(table.name, symbols, horizon_min, session_min, history)
+        )
         for table in config.strategy
     ]
     spreads = [spread for strategy in strategies for spread in strategy.spreads]
@@ -127,7 +129,7 @@ def _desk(config: Config, layout: Layout, session_min: int, history: DailyHistor
         book,
         RiskActor(covariance, model, layout.symbols, session_min, history),
         RiskGate(model, table.budget_frac * table.var_limit_usd),
-        HaltLatch(table.var_limit_usd),
+        HaltLatch(table.var_limit_usd, table.warn_frac),
         Costs(**config.costs.model_dump(), lot=config.book.lot or 0.0),
         RiskRule(table.budget_frac, model.z_horizon, model.mc_margin),
         (funding.long_frac, funding.short_frac),
@@ -149,7 +151,7 @@ def read_history(path: Path | None, symbols: tuple[str, ...], before_day: int) -
     Raises
     ------
     DataError
-        D010 if the file cannot be read or lacks a column.
+        D014 if the file cannot be read or lacks a column.
     """
     if path is None:
         return None
@@ -161,7 +163,7 @@ def read_history(path: Path | None, symbols: tuple[str, ...], before_day: int) -
         frame = frame.assign(day=pd.to_datetime(frame["date"]).to_numpy("datetime64[D]").astype(np.int64))
     except (OSError, ValueError, KeyError) as error:
         hint = "It needs the columns date, symbol and close (adjusted)."
-        raise DataError("D010", f"cannot read daily closes: {error}", str(path), hint) from None
+        raise DataError("D014", f"cannot read daily closes: {error}", str(path), hint) from None
     table = (
         frame[(frame["day"] < before_day) & frame["symbol"].isin(symbols)]
         .drop_duplicates(["day", "symbol"])

@@ -205,7 +205,8 @@ def test_memory_does_not_grow_with_the_tape(tmp_path) -> None:
         config = config_of(tmp_path, path)
         code = (
             "import resource, sys; from engine.app.main import run; "
-            f"code = run(['replay', {str(config)!r}, '--quiet', '--out', {str(tmp_path / f'run{sessions}')!r}]); "
+            f"out = {str(tmp_path / f'run{sessions}')!r}; "
+            f"code = run(['replay', {str(config)!r}, '--quiet', '--out', out]); "
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

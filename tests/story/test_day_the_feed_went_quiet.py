@@ -88,7 +88,7 @@ def of(events, kind):
 QUIET = [BookMarked, RiskMeasured]
 
 
-def test_the_day_the_feed_went_quiet() -> None:  # noqa: PLR0915 - a story is told in one breath
+def test_the_day_the_feed_went_quiet() -> None:
     """Entry, a conflict, a cut limit, a scaled target, a bad tick, silence, a halt, and the way back."""
     day = Day()
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from engine.book import Book, Funding
 from engine.events import MINUTE_NS, BarSlice, FloatArray, Nanos, TargetApproved, TradingState
-from engine.ports import Layout, Market, Spread, Verdict
+from engine.oversight import Verdict
+from engine.ports import Layout, Market, Spread
 
 T0_NS: Nanos = 1_519_050_600_000_000_000  # 2018-02-19 14:30:00 UTC
 

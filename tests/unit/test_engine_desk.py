@@ -85,7 +85,7 @@ def test_cut_limit_moves_the_state_in_the_same_step() -> None:
 
 
 def test_way_back_from_a_halt() -> None:
-    """Resume is refused for another halt and while VaR is over; flatten lowers it; three calm measures open."""
+    """Resume is refused for another halt and while VaR is over; flatten lowers it; three calm ones open."""
     loop, seen = engine_of(["A/B"], {}, positions={"A": 20_000.0})
     run(loop, [100.0, 50.0], [1, 2])
     halt_id = loop.bus.desk.latch.halt_id

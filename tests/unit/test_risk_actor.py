@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.events import BarSlice
-from engine.ports import RiskDesk
+from engine.oversight import RiskDesk
 from risk.actor import CovarianceOptions, RiskActor
 from risk.var import GaussianVar, GaussianVarOptions
 

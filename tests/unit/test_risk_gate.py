@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from engine.events import FloatArray, TargetApproved, TargetRefused, TradingState
-from engine.ports import Gate, Market, Verdict
+from engine.oversight import Gate, Verdict
+from engine.ports import Market
 from risk.gate import RiskGate, largest_scale
 from risk.var import GaussianVar, GaussianVarOptions
 from tests.support.books import covariance_of, golden_var, market, pairs_layout

@@ -8,7 +8,8 @@ import pytest
 
 from engine.errors import ConfigError
 from engine.events import Alert, TradingState, TradingStateChanged
-from engine.ports import Latch, RiskReport
+from engine.oversight import Latch
+from engine.ports import RiskReport
 from risk.limits import HaltLatch
 
 ACTIVE, REDUCING, HALTED = TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED
