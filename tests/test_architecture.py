@@ -59,6 +59,8 @@ OUTSIDE = frozenset({"asyncio", "socket", "redis", "aiomqtt", "paho", "cvxpy", "
 CONTRACTS = frozenset(f"engine.{name}" for name in ("events", "ports", "kernel", "errors", "sessions"))
 #: Files are sliced in columns, a day at a time: feeds apply the one policy for bars themselves.
 OF_FEEDS = frozenset({"engine.columns", "engine.slices"})
+#: What the core asks of risk is written down where both can see it.
+OF_RISK = frozenset({"engine.oversight"})
 COMPILERS = frozenset(f"numba.{name}" for name in ("jit", "njit", "vectorize", "guvectorize", "prange"))
 BUILTINS = frozenset(dir(builtins))
 #: The imported names a kernel may hold: their values never change, so its cache cannot go stale.
@@ -193,7 +195,7 @@ def test_plugins_know_only_the_contracts() -> None:
     """A strategy that reached into the book or the loop could not run anywhere else."""
     strangers = [
         f"{place(path, use.line)} {use.name}"
-        for package, more in (("feeds", OF_FEEDS), ("strategies", frozenset()), ("risk", frozenset()))
+        for package, more in (("feeds", OF_FEEDS), ("strategies", frozenset()), ("risk", OF_RISK))
         for path in _modules_under(package)
         for _, use in imports(tree_of(path))
         if is_under(use.name, frozenset(PACKAGES)) and not is_under(use.name, CONTRACTS | more | {package})
