@@ -64,11 +64,11 @@ check: setup  ## Lint, check format, types and the direction of imports
 
 .PHONY: bench
 bench: setup  ## Measure the engine on this machine
-	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python -m benchmarks.run
 
 .PHONY: bench-peers
 bench-peers: setup  ## Measure other engines on the same bars, in environments of their own
-	@$(BIN)/python benchmarks/peers.py
+	@$(BIN)/python -m benchmarks.peers.run
 
 .PHONY: test-pythons
 test-pythons:  ## Run every test under each supported Python on this machine

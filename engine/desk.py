@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from engine import legs
 from engine.book import VOLUME_MEAN, Book
 from engine.events import (
     AllocationDone,
@@ -30,6 +31,7 @@ from engine.events import (
 from engine.execution import Costs, fill
 from engine.oversight import Gate, Latch, RiskDesk
 from engine.ports import AllocationProblem, Outlook, RiskReport, State
+from engine.sizing import held_frac, sized, trading_terms
 
 _FLAT = RiskReport(0.0, 0.0, 0.0, 0.0, 0.0)
 #: A rebalance trades about this much of equity in a name: the size at which impact is made linear.
@@ -187,28 +189,33 @@ class TradingDesk:
         self.risk.refresh()
         book, layout, report = self.book, self.book.layout, self._report
         self._due = version
-        padding = layout.n_sleeves - len(layout.spreads)
+        singles = layout.n_sleeves - len(layout.spreads)
         mc_ratio = report.var_mc_usd / report.var_analytic_usd if report.var_analytic_usd > 0.0 else 1.0
-        leg_usd = book.leg_quantity * np.nan_to_num(book.price_usd)[layout.leg_symbol]
+        cost_frac, volume_usd = trading_terms(
+            book.price_usd,
+            book.marks[VOLUME_MEAN],
+            self.costs.linear_bps,
+            self.costs.impact_bps,
+            self.costs.participation_max_frac,
+            _TYPICAL_TRADE_FRAC * book.equity_usd,
+        )
         return AllocationProblem(
             ts_ns=slice_.ts_close_ns,
             state_version=version,
             layout=layout,
             equity_usd=book.equity_usd,
             price_usd=book.price_usd.copy(),
-            side=_by_sleeve([outlook.side for outlook in outlooks], padding, 0.0),
-            expected_return_frac=_by_sleeve([o.expected_return_frac for o in outlooks], padding, 0.0),
-            usd_ratio=_by_sleeve([o.usd_ratio for o in outlooks], padding, np.nan),
-            frozen_usd_ratio=_by_sleeve([o.frozen_usd_ratio for o in outlooks], padding, np.nan),
+            side=_by_sleeve([outlook.side for outlook in outlooks], singles, 0.0),
+            expected_return_frac=_by_sleeve([o.expected_return_frac for o in outlooks], singles, 0.0),
+            usd_ratio=_by_sleeve([o.usd_ratio for o in outlooks], singles, np.nan),
+            frozen_usd_ratio=_by_sleeve([o.frozen_usd_ratio for o in outlooks], singles, np.nan),
             changed=changed,
-            held_leg_frac=leg_usd / book.equity_usd,
+            held_leg_frac=self._held_frac(),
             covariance_daily=self.risk.covariance_daily,
             factor_daily=self.risk.market.factor_daily,
             known=self.risk.market.known,
-            cost_frac=self.costs.expected_frac(
-                book.price_usd, book.marks[VOLUME_MEAN], _TYPICAL_TRADE_FRAC * book.equity_usd
-            ),
-            volume_usd=np.nan_to_num(book.price_usd * book.marks[VOLUME_MEAN]),
+            cost_frac=cost_frac,
+            volume_usd=volume_usd,
             participation_max_frac=self.costs.participation_max_frac,
             var_budget_usd=self._rule.budget_frac * self.latch.var_limit_usd,
             var_factor=self._rule.z_horizon * max(1.0, mc_ratio) * self._rule.mc_margin,
@@ -223,36 +230,41 @@ class TradingDesk:
         y, x = self.book.leg_quantity[0:n_legs:2], self.book.leg_quantity[1:n_legs:2]
         return np.sign(np.where(y != 0.0, y, -x))
 
+    def _held_frac(self) -> FloatArray:
+        return held_frac(
+            self.book.leg_quantity, self.book.layout.leg_symbol, self.book.price_usd, self.book.equity_usd
+        )
+
     def propose(self, proposed: TargetsProposed) -> list[Event]:
         """Gate an allocator's answer; a late one, or one without targets, leaves the book as it is."""
         ts_ns = proposed.ts_ns
         if proposed.state_version != self._due:
             return [TargetRefused(ts_ns, "optimiser_late")]
         book, layout = self.book, self.book.layout
-        frac = np.asarray(proposed.leg_frac)
         if proposed.status != "optimal":
             done = AllocationDone(ts_ns, proposed.status, 0.0, 0.0, 0.0, (), proposed.solver)
             return [done, TargetRefused(ts_ns, proposed.status)]
-        price_by_leg = np.nan_to_num(book.price_usd)[layout.leg_symbol]
-        held_frac = book.leg_quantity * price_by_leg / book.equity_usd
-        net_frac = layout.net(frac)
+        quantity, gross_frac, net_frac, turnover_frac = sized(
+            np.array(proposed.leg_frac),
+            self._held_frac(),
+            book.leg_quantity,
+            layout.leg_symbol,
+            book.price_usd,
+            book.equity_usd,
+        )
         events: list[Event] = [
             AllocationDone(
                 ts_ns,
                 proposed.status,
-                float(np.abs(net_frac).sum()),
-                float(net_frac.sum()),
-                float(np.abs(layout.net(frac - held_frac)).sum()),
+                gross_frac,
+                net_frac,
+                turnover_frac,
                 proposed.binding,
                 proposed.solver,
             )
         ]
-        # A leg whose weight stands keeps its shares to the last bit: no trade comes from rounding.
-        moves = (frac != held_frac) & (price_by_leg > 0.0)
-        shares = np.divide(frac * book.equity_usd, price_by_leg, out=np.zeros_like(frac), where=moves)
-        quantity = np.where(moves, shares, book.leg_quantity)
         self._pending_by_sleeve = proposed.by_sleeve
-        if not np.array_equal(quantity, book.leg_quantity):
+        if not legs.is_same(quantity, book.leg_quantity):
             self._judge(ts_ns, quantity, False, events)
         return events
 
@@ -301,5 +313,8 @@ class TradingDesk:
         self.gate.set_budget(self._rule.budget_frac * self.latch.var_limit_usd)
 
 
-def _by_sleeve(arrays: list[FloatArray], padding: int, fill_value: float) -> FloatArray:
-    return np.concatenate([*arrays, np.full(padding, fill_value)])
+def _by_sleeve(arrays: list[FloatArray], singles: int, fill_value: float) -> FloatArray:
+    """Join what the strategies say, and fill up for the names outside any spread."""
+    if len(arrays) == 1 and singles == 0:
+        return arrays[0]
+    return np.concatenate([*arrays, np.full(singles, fill_value)])

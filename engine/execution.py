@@ -11,21 +11,23 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from engine import legs
 from engine.book import Book
 from engine.events import (
     MINUTE_NS,
     OPEN,
     VOLUME,
     BarSlice,
-    BoolArray,
     Filled,
     FloatArray,
+    IntArray,
     TargetApproved,
     TargetRefused,
     TradingState,
 )
+from engine.kernel import kernel
 from engine.oversight import Gate
-from engine.ports import Layout, Market
+from engine.ports import Market
 
 
 class Costs(msgspec.Struct, frozen=True):
@@ -49,28 +51,117 @@ class Costs(msgspec.Struct, frozen=True):
     participation_max_frac: float = 0.10
     lot: float = 0.0
 
-    def of_fill(self, quantity: FloatArray, price_usd: FloatArray, volume: FloatArray) -> FloatArray:
-        """Cost in USD of trading ``quantity`` shares at ``price_usd`` in bars of ``volume`` shares.
+    @property
+    def linear_bps(self) -> float:
+        """What every USD traded costs, whatever the size."""
+        return self.half_spread_bps + self.fee_bps
 
-        Examples
-        --------
-        >>> costs = Costs(half_spread_bps=1.0, fee_bps=0.2, impact_bps=10.0)
-        >>> one = np.ones(1)
-        >>> float(costs.of_fill(-100 * one, 50 * one, 10_000 * one).round(6)[0])
-        1.1
-        """
-        shares = np.abs(quantity)
-        share_of_bar = np.divide(shares, volume, out=np.zeros_like(shares), where=shares > 0.0)
-        bps = self.half_spread_bps + self.fee_bps + self.impact_bps * np.sqrt(share_of_bar)
-        return shares * np.where(shares > 0.0, price_usd, 0.0) * bps / 1e4
 
-    def expected_frac(self, price_usd: FloatArray, volume_mean: FloatArray, traded_usd: float) -> FloatArray:
-        """One-way cost per USD by symbol, for an order of ``traded_usd`` capped by participation."""
-        volume_usd = np.nan_to_num(price_usd * volume_mean, nan=0.0)
-        share_of_bar = np.full_like(volume_usd, self.participation_max_frac)
-        np.divide(traded_usd, volume_usd, out=share_of_bar, where=volume_usd > 0.0)
-        np.minimum(share_of_bar, self.participation_max_frac, out=share_of_bar)
-        return (self.half_spread_bps + self.fee_bps + self.impact_bps * np.sqrt(share_of_bar)) / 1e4
+@kernel
+def fillable(
+    held: FloatArray,
+    target: FloatArray,
+    leg_symbol: IntArray,
+    leg_sleeve: IntArray,
+    n_sleeves: int,
+    bars: FloatArray,
+    participation_max_frac: float,
+    by_sleeve: bool,
+) -> tuple[FloatArray, bool, bool]:
+    """Cut a target to what the opens and volumes of one minute allow.
+
+    A sleeve that wants to trade but lacks the open of a leg fills no leg at all. What is left of a basket is
+    cut by one fraction, that of its tightest leg, so that participation never breaks a hedge.
+
+    Parameters
+    ----------
+    held, target : FloatArray, shape (n_legs,)
+        Shares.
+    leg_symbol, leg_sleeve : IntArray, shape (n_legs,)
+    n_sleeves : int
+    bars : FloatArray, shape (5, n_symbols)
+        The minute.
+    participation_max_frac : float
+    by_sleeve : bool
+        Each sleeve is a basket; otherwise all are one.
+
+    Returns
+    -------
+    target : FloatArray, shape (n_legs,)
+    lacks_open, is_cut : bool
+        Whether anything lapsed for want of an open, or of volume.
+    """
+    n_legs = held.size
+    lacks = np.zeros(n_sleeves, dtype=np.bool_)
+    wants = np.zeros(n_sleeves, dtype=np.bool_)
+    for leg in range(n_legs):
+        lacks[leg_sleeve[leg]] |= np.isnan(bars[OPEN, leg_symbol[leg]])
+        wants[leg_sleeve[leg]] |= target[leg] != held[leg]
+    net = np.zeros(bars.shape[1])
+    for leg in range(n_legs):
+        if not lacks[leg_sleeve[leg]]:
+            net[leg_symbol[leg]] += target[leg] - held[leg]
+    fraction = np.ones(n_sleeves)
+    least = 1.0
+    for leg in range(n_legs):
+        sleeve = leg_sleeve[leg]
+        symbol = leg_symbol[leg]
+        if lacks[sleeve] or target[leg] == held[leg] or net[symbol] == 0.0:
+            continue
+        room = participation_max_frac * bars[VOLUME, symbol] / abs(net[symbol])
+        fraction[sleeve] = min(fraction[sleeve], room)
+        least = min(least, room)
+    reached = held.copy()
+    is_cut = False
+    for leg in range(n_legs):
+        sleeve = leg_sleeve[leg]
+        if lacks[sleeve]:
+            continue
+        share = fraction[sleeve] if by_sleeve else least
+        if target[leg] != held[leg] and share < 1.0:
+            is_cut = True
+            reached[leg] = held[leg] + (target[leg] - held[leg]) * share
+        else:
+            reached[leg] = target[leg]
+    return reached, bool(np.any(lacks & wants)), is_cut
+
+
+@kernel
+def settle(
+    held: FloatArray,
+    target: FloatArray,
+    leg_symbol: IntArray,
+    bars: FloatArray,
+    linear_bps: float,
+    impact_bps: float,
+) -> tuple[FloatArray, FloatArray]:
+    """Net the trades of a minute by symbol, and price them.
+
+    Cost of a symbol: |q| p (linear + impact sqrt(|q| / volume)) / 10,000, with q the net shares.
+
+    Parameters
+    ----------
+    held, target : FloatArray, shape (n_legs,)
+        Shares before and after.
+    leg_symbol : IntArray, shape (n_legs,)
+    bars : FloatArray, shape (5, n_symbols)
+    linear_bps, impact_bps : float
+
+    Returns
+    -------
+    net, cost_usd : FloatArray, shape (n_symbols,)
+    """
+    n = bars.shape[1]
+    net = np.zeros(n)
+    cost_usd = np.zeros(n)
+    for leg in range(held.size):
+        net[leg_symbol[leg]] += target[leg] - held[leg]
+    for i in range(n):
+        shares = abs(net[i])
+        if shares > 0.0:
+            bps = linear_bps + impact_bps * np.sqrt(shares / bars[VOLUME, i])
+            cost_usd[i] = shares * bars[OPEN, i] * bps / 1e4
+    return net, cost_usd
 
 
 def fill(
@@ -105,73 +196,50 @@ def fill(
     sequence of Filled or TargetRefused
         Fills by symbol in universe order, then what lapsed and why.
     """
-    layout = book.layout
-    opens = slice_.bars[OPEN]
+    layout, held = book.layout, book.leg_quantity
     ts_open_ns = slice_.ts_close_ns - MINUTE_NS
-    held = book.leg_quantity
-    target = np.asarray(approved.leg_quantity)
-    wanted = target - held
-    closed_sleeve = _sleeves_without_open(layout, wanted, opens)
-    target = np.where(closed_sleeve[layout.leg_sleeve], held, target)
-    lapsed = [TargetRefused(ts_open_ns, "no_open")] if closed_sleeve.any() else []
-    if np.array_equal(target, held):
-        return lapsed
-
-    fraction = _fillable_fraction(layout, target - held, slice_.bars[VOLUME], costs, by_sleeve)
-    if (fraction < 1.0).any():
+    lapsed: list[TargetRefused] = []
+    target, lacks_open, is_cut = fillable(
+        held,
+        np.array(approved.leg_quantity),
+        layout.leg_symbol,
+        layout.leg_sleeve,
+        layout.n_sleeves,
+        slice_.bars,
+        costs.participation_max_frac,
+        by_sleeve,
+    )
+    if lacks_open:
+        lapsed.append(TargetRefused(ts_open_ns, "no_open"))
+    if is_cut:
         lapsed.append(TargetRefused(ts_open_ns, "participation"))
-    target = _part_way(held, target, fraction)
+    if legs.is_same(target, held):
+        return lapsed
     # The gate has the last word, on what can really be filled: cutting one leg may have raised VaR.
+    opens = slice_.bars[OPEN]
     prices = np.where(np.isnan(opens), book.price_usd, opens)
     verdict = gate.recheck(layout, held, target, prices, market, trading_state, approved.is_flatten)
     if verdict.reason:
         return [*lapsed, TargetRefused(ts_open_ns, verdict.reason)]
-    target = _part_way(held, target, verdict.scale)
+    target = legs.part_way(held, target, verdict.scale)
     if costs.lot > 0.0:
         target = held + np.trunc((target - held) / costs.lot) * costs.lot
     return [*_trade(target, slice_, book, costs), *lapsed]
 
 
-def _part_way(held: FloatArray, target: FloatArray, fraction: FloatArray) -> FloatArray:
-    """Go a fraction of the way; all of it is the target itself, which held + (target - held) may miss."""
-    return np.where(fraction == 1.0, target, held + (target - held) * fraction)
-
-
-def _sleeves_without_open(layout: Layout, wanted: FloatArray, opens: FloatArray) -> BoolArray:
-    """Sleeves that want to trade but lack the open of a leg: they fill no leg at all."""
-    no_open = np.isnan(opens)[layout.leg_symbol]
-    lacks = np.bincount(layout.leg_sleeve, weights=no_open, minlength=layout.n_sleeves) > 0
-    wants = np.bincount(layout.leg_sleeve, weights=wanted != 0.0, minlength=layout.n_sleeves) > 0
-    return np.asarray(lacks & wants)
-
-
-def _fillable_fraction(
-    layout: Layout, delta: FloatArray, volume: FloatArray, costs: Costs, by_sleeve: bool
-) -> FloatArray:
-    """Fraction of every leg that participation allows: the least of its basket."""
-    n = len(layout.symbols)
-    net = np.abs(layout.net(delta))
-    room = costs.participation_max_frac * np.nan_to_num(volume, nan=0.0)
-    by_symbol = np.minimum(1.0, np.divide(room, net, out=np.ones(n), where=net > 0.0))
-    by_leg = np.where(delta != 0.0, by_symbol[layout.leg_symbol], 1.0)
-    if not by_sleeve:
-        return np.full(len(delta), by_leg.min(initial=1.0))
-    least = np.ones(layout.n_sleeves)
-    np.minimum.at(least, layout.leg_sleeve, by_leg)
-    return np.asarray(least[layout.leg_sleeve])
-
-
 def _trade(target: FloatArray, slice_: BarSlice, book: Book, costs: Costs) -> list[Filled]:
     """Book the net trade of every symbol and report it."""
-    layout = book.layout
-    opens = slice_.bars[OPEN]
-    net = layout.net(target - book.leg_quantity)
-    traded = np.flatnonzero(net)
-    cost_usd = costs.of_fill(net, opens, slice_.bars[VOLUME])
-    traded_usd = float((net[traded] * opens[traded]).sum())
-    book.trade(target, traded_usd, float(cost_usd[traded].sum()))
+    symbols = book.layout.symbols
+    net, cost_usd = settle(
+        book.leg_quantity, target, book.layout.leg_symbol, slice_.bars, costs.linear_bps, costs.impact_bps
+    )
     ts_open_ns = slice_.ts_close_ns - MINUTE_NS
-    return [
-        Filled(ts_open_ns, layout.symbols[i], float(net[i]), float(opens[i]), float(cost_usd[i]))
-        for i in traded.tolist()
+    opens = slice_.bars[OPEN].tolist()
+    fills = [
+        Filled(ts_open_ns, symbols[i], quantity, opens[i], cost)
+        for i, (quantity, cost) in enumerate(zip(net.tolist(), cost_usd.tolist(), strict=True))
+        if quantity != 0.0
     ]
+    traded_usd = sum(fill.quantity * fill.price_usd for fill in fills)
+    book.trade(target, traded_usd, sum(fill.cost_usd for fill in fills))
+    return fills

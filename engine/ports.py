@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
-import numpy as np
 from pydantic import BaseModel
 
+from engine import legs
 from engine.events import (
     Bar,
     BarConfirmed,
@@ -68,8 +68,7 @@ class Layout(msgspec.Struct, frozen=True):
 
     def net(self, leg_values: FloatArray) -> FloatArray:
         """Sum legs by symbol: shape (n_legs,) to (n_symbols,)."""
-        total = np.bincount(self.leg_symbol, weights=leg_values, minlength=len(self.symbols))
-        return total.astype(np.float64, copy=False)
+        return legs.net(leg_values, self.leg_symbol, len(self.symbols))
 
 
 class Outlook(msgspec.Struct, frozen=True):

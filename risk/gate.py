@@ -14,7 +14,17 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from engine.events import BoolArray, FloatArray, Nanos, TargetApproved, TargetRefused, TradingState
+from engine import legs
+from engine.events import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Nanos,
+    TargetApproved,
+    TargetRefused,
+    TradingState,
+)
+from engine.kernel import kernel
 from engine.oversight import Verdict
 from engine.ports import Layout, Market, RiskModel
 
@@ -26,6 +36,8 @@ RISK_WARMING_UP: Final = "risk_warming_up"
 PRICE_UNKNOWN: Final = "price_unknown"
 VAR_BUDGET: Final = "var_budget"
 
+#: What ``measurable`` says, by index.
+_WHY_NOT: Final = ("", PRICE_UNKNOWN, RISK_WARMING_UP)
 #: Points at which a book above its budget is searched for a scale that meets it.
 _GRID = 16
 #: The scale is exact to this; a smaller one is none.
@@ -50,8 +62,7 @@ class _Change(msgspec.Struct, frozen=True):
 
     def holdings_usd(self, leg_quantity: FloatArray) -> FloatArray:
         """Net USD by symbol; the price of a symbol that is not held does not matter."""
-        quantity = self.positions(leg_quantity)
-        return np.multiply(quantity, self.price_usd, out=np.zeros_like(quantity), where=quantity != 0.0)
+        return legs.holdings_usd(leg_quantity, self.layout.leg_symbol, self.price_usd)
 
 
 class RiskGate:
@@ -115,7 +126,7 @@ class RiskGate:
         if verdict.reason:
             weights = change.holdings_usd(target_quantity) / equity_usd
             return TargetRefused(ts_ns, verdict.reason, tuple(weights.tolist()))
-        granted = _moved(change, verdict.scale)
+        granted = legs.part_way(change.held, change.target, verdict.scale)
         weights = change.holdings_usd(granted) / equity_usd
         return TargetApproved(
             ts_ns,
@@ -143,7 +154,7 @@ class RiskGate:
     def _decide(self, change: _Change, trading_state: TradingState, is_flatten: bool) -> Verdict:
         if trading_state is TradingState.HALTED and not is_flatten:
             return _refuse(change, HALTED)
-        if np.array_equal(change.held, change.target):
+        if legs.is_same(change.held, change.target):
             return _refuse(change, NO_CHANGE)
         if is_flatten or trading_state is TradingState.REDUCING:
             return self._reduce(change, is_flatten)
@@ -156,17 +167,31 @@ class RiskGate:
         """ACTIVE: the largest step towards the target that stays within the budget."""
         if change.market.reason:
             return _refuse(change, RISK_UNKNOWN)
-        blocked, reason = _unmeasurable(change)
-        allowed = msgspec.structs.replace(change, target=np.where(blocked, change.held, change.target))
-        if np.array_equal(allowed.held, allowed.target):
-            return _refuse(change, reason)
+        layout = change.layout
+        may_move, reason = measurable(
+            change.target,
+            layout.leg_symbol,
+            layout.leg_sleeve,
+            layout.n_sleeves,
+            change.price_usd,
+            change.market.known,
+        )
+        allowed = change
+        if reason:
+            allowed = msgspec.structs.replace(
+                change, target=legs.part_way(change.held, change.target, may_move)
+            )
+            if legs.is_same(allowed.held, allowed.target):
+                return _refuse(change, _WHY_NOT[reason])
 
         def upper(scale: float) -> float:
-            return self._upper(allowed, _moved(allowed, scale))
+            return self._upper(
+                allowed, legs.part_way(allowed.held, allowed.target, np.full(len(may_move), scale))
+            )
 
         scale, upper_usd = largest_scale(upper, self._budget_usd)
         if scale > _SCALE_TOLERANCE:
-            return Verdict(np.where(blocked, 0.0, scale), upper_usd)
+            return Verdict(may_move * scale, upper_usd)
         if math.isnan(upper_usd):
             return _refuse(change, RISK_UNKNOWN)
         if upper_usd > self._budget_usd:  # the book itself is above: what only reduces it may pass
@@ -186,12 +211,12 @@ class RiskGate:
         current, current_usd = change.held, held_usd
         scale = np.zeros(len(change.held))
         for sleeve in np.unique(change.layout.leg_sleeve[change.held != change.target]).tolist():
-            legs = change.layout.leg_sleeve == sleeve
-            trial = np.where(legs, change.target, current)
+            of_sleeve = change.layout.leg_sleeve == sleeve
+            trial = np.where(of_sleeve, change.target, current)
             trial_usd = self._upper(change, trial)
             if trial_usd < current_usd and not _grows(change, current, trial):
                 current, current_usd = trial, trial_usd
-                scale[legs] = 1.0
+                scale[of_sleeve] = 1.0
         return Verdict(scale, current_usd) if scale.any() else _refuse(change, REDUCING)
 
 
@@ -259,23 +284,46 @@ def _refuse(change: _Change, reason: str) -> Verdict:
     return Verdict(np.zeros(len(change.held)), math.nan, reason)
 
 
-def _moved(change: _Change, scale: float | FloatArray) -> FloatArray:
-    """Return w0 + λ (w − w0); the target itself, to the last bit, where λ is 1."""
-    return np.where(np.equal(scale, 1.0), change.target, change.held + scale * (change.target - change.held))
+@kernel
+def measurable(
+    target: FloatArray,
+    leg_symbol: IntArray,
+    leg_sleeve: IntArray,
+    n_sleeves: int,
+    price_usd: FloatArray,
+    known: BoolArray,
+) -> tuple[FloatArray, int]:
+    """Find the sleeves whose target holds no symbol that risk cannot measure.
 
+    Parameters
+    ----------
+    target : FloatArray, shape (n_legs,)
+        Shares.
+    leg_symbol, leg_sleeve : IntArray, shape (n_legs,)
+    n_sleeves : int
+    price_usd : FloatArray, shape (n_symbols,)
+    known : BoolArray, shape (n_symbols,)
 
-def _unmeasurable(change: _Change) -> tuple[BoolArray, str]:
-    """Legs of sleeves whose target holds a symbol that risk cannot measure, and why."""
-    price = change.price_usd
-    known = change.market.known
-    usable = np.isfinite(price) & (price > 0.0)
-    bad_leg = ~(known & usable)[change.layout.leg_symbol] & (change.target != 0.0)
-    if not bad_leg.any():
-        return bad_leg, ""
-    is_warming = (~known[change.layout.leg_symbol] & bad_leg).any()
-    bad_sleeve = np.zeros(change.layout.n_sleeves, dtype=np.bool_)
-    bad_sleeve[change.layout.leg_sleeve[bad_leg]] = True
-    return bad_sleeve[change.layout.leg_sleeve], RISK_WARMING_UP if is_warming else PRICE_UNKNOWN
+    Returns
+    -------
+    may_move : FloatArray, shape (n_legs,)
+        1 for the legs of such sleeves, 0 for all others.
+    reason : int
+        Index into ``_WHY_NOT`` of the gravest obstacle, 0 for none.
+    """
+    blocked = np.zeros(n_sleeves, dtype=np.bool_)
+    reason = 0
+    for leg in range(target.size):
+        symbol = leg_symbol[leg]
+        is_priced = 0.0 < price_usd[symbol] < np.inf
+        if target[leg] != 0.0 and not (known[symbol] and is_priced):
+            blocked[leg_sleeve[leg]] = True
+            reason = max(reason, 1 if known[symbol] else 2)
+    may_move = np.ones(target.size)
+    for leg in range(target.size):
+        if blocked[leg_sleeve[leg]]:
+            may_move[leg] = 0.0
+    return may_move, reason
 
 
 def _grows(change: _Change, held: FloatArray, target: FloatArray) -> bool:

@@ -56,7 +56,9 @@ SEEDED = frozenset(
 )
 OUTSIDE = frozenset({"asyncio", "socket", "redis", "aiomqtt", "paho", "cvxpy", "pandas"})
 #: What a plug-in may know of the engine.
-CONTRACTS = frozenset(f"engine.{name}" for name in ("events", "ports", "kernel", "errors", "sessions"))
+CONTRACTS = frozenset(
+    f"engine.{name}" for name in ("events", "legs", "ports", "kernel", "errors", "sessions")
+)
 #: Files are sliced in columns, a day at a time: feeds apply the one policy for bars themselves.
 OF_FEEDS = frozenset({"engine.columns", "engine.slices"})
 #: What the core asks of risk is written down where both can see it.

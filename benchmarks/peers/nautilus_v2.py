@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from decimal import Decimal
+from typing import Self
 
 import nautilus_trader
 from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
+from nautilus_trader.common import LoggerConfig
+from nautilus_trader.execution import MakerTakerFeeModel
 from nautilus_trader.model import (
     AccountType,
     Bar,
@@ -38,8 +41,8 @@ _MINUTE_NS = 60_000_000_000
 class Pairs(Strategy):
     """Market orders on every change of side, sent when both legs of a minute are in."""
 
-    def __init__(self, ids: list[InstrumentId], trades: bool) -> None:
-        super().__init__()
+    def prepare(self, ids: list[InstrumentId], trades: bool) -> Self:
+        """Take the symbols; the engine's own constructor allows no arguments."""
         self.fills = 0
         self.rules = [PairRule() for _ in range(len(ids) // 2)]
         self._ids = ids
@@ -48,6 +51,7 @@ class Pairs(Strategy):
         self._close = [0.0] * len(ids)
         self._held = [0] * len(ids)
         self._trades = trades
+        return self
 
     def on_start(self) -> None:
         """Subscribe to every symbol."""
@@ -117,12 +121,20 @@ def bars_of(task: Task, types: list[BarType]) -> list[Bar]:
 def run(task: Task) -> None:
     """Run the tape on a netting margin account with money enough."""
     started = time.perf_counter()
-    engine = BacktestEngine(BacktestEngineConfig(bypass_logging=True, run_analysis=False))
-    engine.add_venue(_VENUE, OmsType.NETTING, AccountType.MARGIN, [Money(1e9, _USD)], _USD, Decimal(10))
+    engine = BacktestEngine(BacktestEngineConfig(logging=LoggerConfig(bypass_logging=True), run_analysis=False))
+    engine.add_venue(
+        _VENUE,
+        OmsType.NETTING,
+        AccountType.MARGIN,
+        [Money(1e9, _USD)],
+        _USD,
+        Decimal(10),
+        fee_model=MakerTakerFeeModel(Decimal(0), Decimal(0)),
+    )
     ids = [InstrumentId(Symbol(name), _VENUE) for name in symbols_of(task.size)]
     for id_ in ids:
         engine.add_instrument(instrument(id_))
-    strategy = Pairs(ids, task.trades)
+    strategy = Pairs().prepare(ids, task.trades)
     engine.add_data(bars_of(task, [BarType.from_str(f"{id_}-1-MINUTE-LAST-EXTERNAL") for id_ in ids]))
     engine.add_strategy(strategy)
     loaded = time.perf_counter()

@@ -1,0 +1,78 @@
+"""Arithmetic on legs: the few sums that execution, desk and gate all need, compiled.
+
+A leg belongs to one symbol and one sleeve (``ports.Layout``); legs that share a symbol net.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.events import FloatArray, IntArray
+from engine.kernel import kernel
+
+
+@kernel
+def net(leg_values: FloatArray, leg_symbol: IntArray, n_symbols: int) -> FloatArray:
+    """Sum legs by symbol, in the order of the legs.
+
+    Parameters
+    ----------
+    leg_values : FloatArray, shape (n_legs,)
+    leg_symbol : IntArray, shape (n_legs,)
+    n_symbols : int
+
+    Returns
+    -------
+    FloatArray, shape (n_symbols,)
+    """
+    total = np.zeros(n_symbols)
+    for leg in range(leg_values.size):
+        total[leg_symbol[leg]] += leg_values[leg]
+    return total
+
+
+@kernel
+def holdings_usd(leg_quantity: FloatArray, leg_symbol: IntArray, price_usd: FloatArray) -> FloatArray:
+    """Net USD by symbol; the price of a symbol that is not held does not matter (0 times NaN is NaN).
+
+    Parameters
+    ----------
+    leg_quantity : FloatArray, shape (n_legs,)
+        Shares.
+    leg_symbol : IntArray, shape (n_legs,)
+    price_usd : FloatArray, shape (n_symbols,)
+
+    Returns
+    -------
+    FloatArray, shape (n_symbols,)
+    """
+    total = np.zeros(price_usd.size)
+    for leg in range(leg_quantity.size):
+        total[leg_symbol[leg]] += leg_quantity[leg]
+    for i in range(price_usd.size):
+        if total[i] != 0.0:
+            total[i] *= price_usd[i]
+    return total
+
+
+@kernel
+def part_way(held: FloatArray, target: FloatArray, fraction: FloatArray) -> FloatArray:
+    """Go a fraction of the way from held to target; all of it is the target itself, to the last bit.
+
+    ``held + (target - held)`` may miss the target: a full exit must leave exactly nothing. All arrays have
+    the shape (n_legs,).
+    """
+    reached = np.empty_like(held)
+    for leg in range(held.size):
+        step = held[leg] + (target[leg] - held[leg]) * fraction[leg]
+        reached[leg] = target[leg] if fraction[leg] == 1.0 else step
+    return reached
+
+
+@kernel
+def is_same(a: FloatArray, b: FloatArray) -> bool:
+    """Whether two arrays are equal, element by element; NaN equals nothing."""
+    for k in range(a.size):
+        if a[k] != b[k]:
+            return False
+    return True
