@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from engine import legs
 from engine.clock import EventClock
 from engine.commands import CommandBody, Verifier
 from engine.desk import TradingDesk
@@ -74,6 +75,7 @@ class Bus:
         spreads = [spread for strategy in self.strategies for spread in strategy.spreads]
         self._sleeve_of = {(spread.strategy, spread.name): k for k, spread in enumerate(spreads)}
         self._wanted = np.zeros(len(spreads))
+        self._found = np.zeros(len(spreads), dtype=np.int64)
         self._unwanted: tuple[int, ...] = ()
 
     def dispatch(self, seq: int, record: Record) -> list[Event]:
@@ -95,13 +97,15 @@ class Bus:
 
     def take_problem(self) -> AllocationProblem | None:
         """Return the problem an allocator should answer now, once."""
-        problem, self._problem = self._problem, None
+        problem = self._problem
+        if problem is not None:
+            self._problem = None
         return problem
 
     def _on_slice(self, seq: int, slice_: BarSlice) -> list[Event]:
         self.clock.advance(slice_.ts_close_ns)
         desk = self.desk
-        events: list[Event] = self._on_timers() if desk is not None else []
+        events: list[Event] = self._on_timers() if self.clock.is_due else []
         if desk is not None:
             events += desk.on_slice(slice_)
         for strategy in self.strategies:
@@ -110,7 +114,8 @@ class Bus:
                 events += said
         if desk is None or self._allocator is None:
             return events
-        changed = self._changed(events, desk)
+        # Sides and holdings change only in minutes with more than the routine events (marked, measured).
+        changed = self._unwanted if len(events) == _ROUTINE else self._changed(events, desk)
         if self._allocator.due(slice_.minute, len(changed)) or self._rebalance_asked:
             self._rebalance_asked = False
             outlooks = [strategy.outlook() for strategy in self.strategies]
@@ -121,22 +126,19 @@ class Bus:
         """Sleeves to decide on: new transitions, and those held on a side that is not wanted any longer.
 
         The latter are exits that could not be filled or were refused; they are tried again, since nothing
-        may be kept by accident. Sides and holdings change only in minutes with more than the routine events
-        (marked, measured); in all others what was unwanted still is.
+        may be kept by accident.
         """
-        if len(events) == _ROUTINE:
-            return self._unwanted
         transitions = []
         for event in events:
             if isinstance(event, Signal):
                 sleeve = self._sleeve_of[event.strategy, event.spread]
                 self._wanted[sleeve] = _SIGN[event.side]
                 transitions.append(sleeve)
-        held = desk.held_sides()
-        can_trade = desk.latch.trading_state is not TradingState.HALTED
-        unwanted = np.flatnonzero((held != 0.0) & (held != self._wanted)).tolist() if can_trade else []
-        self._unwanted = tuple(unwanted)
-        return tuple(sorted({*transitions, *unwanted}))
+        count = 0
+        if desk.latch.trading_state is not TradingState.HALTED:
+            count = legs.unwanted(desk.book.leg_quantity, self._wanted, self._found)
+        self._unwanted = tuple(self._found[:count].tolist()) if count else ()
+        return tuple(sorted({*transitions, *self._unwanted}))
 
     def _on_timers(self) -> list[Event]:
         events: list[Event] = []

@@ -40,6 +40,11 @@ class EventClock:
         """Ask for ``key`` from ``due`` at the first record at or after ``due_ns``."""
         heapq.heappush(self._timers, (due_ns, key))
 
+    @property
+    def is_due(self) -> bool:
+        """Whether a timer waits to be taken."""
+        return bool(self._timers) and self._timers[0][0] <= self.now_ns
+
     def due(self) -> Iterator[str]:
         """Take the timers that have fallen due, earliest first."""
         while self._timers and self._timers[0][0] <= self.now_ns:

@@ -111,7 +111,8 @@ class TradingDesk:
                 report.reason,
             )
         )
-        changes = self.latch.on_measured(slice_.ts_close_ns, report, self._holds_any(slice_.suspect))
+        held_suspect = bool(slice_.suspect) and self._holds_any(slice_.suspect)
+        changes = self.latch.on_measured(slice_.ts_close_ns, report, held_suspect)
         if changes:
             events += changes
             self._react(slice_.ts_close_ns, changes, events)
@@ -223,12 +224,6 @@ class TradingDesk:
             funding_short_frac=self._funding_fracs[1],
             is_reducing=self.latch.trading_state is TradingState.REDUCING,
         )
-
-    def held_sides(self) -> FloatArray:
-        """Return the side of every spread that is held: 1 long of y, -1 short of it, 0 not held."""
-        n_legs = 2 * len(self.book.layout.spreads)
-        y, x = self.book.leg_quantity[0:n_legs:2], self.book.leg_quantity[1:n_legs:2]
-        return np.sign(np.where(y != 0.0, y, -x))
 
     def _held_frac(self) -> FloatArray:
         return held_frac(

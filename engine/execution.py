@@ -234,11 +234,10 @@ def _trade(target: FloatArray, slice_: BarSlice, book: Book, costs: Costs) -> li
         book.leg_quantity, target, book.layout.leg_symbol, slice_.bars, costs.linear_bps, costs.impact_bps
     )
     ts_open_ns = slice_.ts_close_ns - MINUTE_NS
-    opens = slice_.bars[OPEN].tolist()
+    opens = slice_.bars[OPEN]
     fills = [
-        Filled(ts_open_ns, symbols[i], quantity, opens[i], cost)
-        for i, (quantity, cost) in enumerate(zip(net.tolist(), cost_usd.tolist(), strict=True))
-        if quantity != 0.0
+        Filled(ts_open_ns, symbols[i], float(net[i]), float(opens[i]), float(cost_usd[i]))
+        for i in np.flatnonzero(net).tolist()
     ]
     traded_usd = sum(fill.quantity * fill.price_usd for fill in fills)
     book.trade(target, traded_usd, sum(fill.cost_usd for fill in fills))

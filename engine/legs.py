@@ -72,7 +72,34 @@ def part_way(held: FloatArray, target: FloatArray, fraction: FloatArray) -> Floa
 @kernel
 def is_same(a: FloatArray, b: FloatArray) -> bool:
     """Whether two arrays are equal, element by element; NaN equals nothing."""
+    equal = True
     for k in range(a.size):
-        if a[k] != b[k]:
-            return False
-    return True
+        equal &= a[k] == b[k]
+    return equal
+
+
+@kernel
+def unwanted(leg_quantity: FloatArray, wanted: FloatArray, found: IntArray) -> int:
+    """Find the spreads that are held on a side other than the wanted one.
+
+    Parameters
+    ----------
+    leg_quantity : FloatArray, shape (n_legs,)
+        Shares; legs 2k and 2k + 1 are y and x of spread k.
+    wanted : FloatArray, shape (n_spreads,)
+        1 LONG, 0 FLAT, -1 SHORT.
+    found : IntArray, shape (n_spreads,)
+        Output: the spreads, ascending.
+
+    Returns
+    -------
+    int
+        How many.
+    """
+    count = 0
+    for k in range(wanted.size):
+        held = leg_quantity[2 * k] if leg_quantity[2 * k] != 0.0 else -leg_quantity[2 * k + 1]
+        if held != 0.0 and np.sign(held) != wanted[k]:
+            found[count] = k
+            count += 1
+    return count

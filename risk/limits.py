@@ -52,8 +52,8 @@ class HaltLatch:
     """
 
     def __init__(self, var_limit_usd: float, warn_frac: float = WARN_FRAC) -> None:
-        self.var_limit_usd = _checked(var_limit_usd)
         self._warn_frac = warn_frac
+        self._set(_checked(var_limit_usd))
         self.trading_state = TradingState.ACTIVE
         self.halt_id = ""
         self._halts = 0
@@ -76,6 +76,15 @@ class HaltLatch:
         """
         self._last = report
         self._held_suspect = held_suspect
+        # Most minutes are calm, and nothing can follow from them; NaN is not below anything.
+        is_calm = report.var_usd < self._warn_usd and report.var_upper_usd < self._warn_usd
+        if (
+            is_calm
+            and not held_suspect
+            and not self._has_warned
+            and self.trading_state is TradingState.ACTIVE
+        ):
+            return ()
         if self.trading_state is TradingState.HALTED:
             return ()
         events = self._descend(ts_ns, report, held_suspect)
@@ -114,7 +123,7 @@ class HaltLatch:
         ConfigError
             If the limit is not a positive, finite amount.
         """
-        self.var_limit_usd = _checked(var_limit_usd)
+        self._set(_checked(var_limit_usd))
         self._calm = 0
         last = self._last
         if last is None or self.trading_state is TradingState.HALTED:
@@ -138,12 +147,16 @@ class HaltLatch:
         """Continue from what ``state`` returned, bit for bit."""
         self.trading_state = TradingState(state["trading_state"])
         self.halt_id = str(state["halt_id"])
-        self.var_limit_usd = float(state["var_limit_usd"])
+        self._set(float(state["var_limit_usd"]))
         self._halts = int(state["halts"])
         self._calm = int(state["calm"])
         self._has_warned = bool(state["has_warned"])
         self._held_suspect = bool(state["held_suspect"])
         self._last = None if state["last"] is None else RiskReport(*state["last"])
+
+    def _set(self, var_limit_usd: float) -> None:
+        self.var_limit_usd = var_limit_usd
+        self._warn_usd = self._warn_frac * var_limit_usd
 
     def _is_breach(self, report: RiskReport) -> bool:
         return not report.var_usd < self.var_limit_usd - HALF_CENT_USD
