@@ -78,12 +78,8 @@ class HaltLatch:
         self._held_suspect = held_suspect
         # Most minutes are calm, and nothing can follow from them; NaN is not below anything.
         is_calm = report.var_usd < self._warn_usd and report.var_upper_usd < self._warn_usd
-        if (
-            is_calm
-            and not held_suspect
-            and not self._has_warned
-            and self.trading_state is TradingState.ACTIVE
-        ):
+        is_quiet = not (report.reason or held_suspect or self._has_warned)
+        if is_calm and is_quiet and self.trading_state is TradingState.ACTIVE:
             return ()
         if self.trading_state is TradingState.HALTED:
             return ()
