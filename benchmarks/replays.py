@@ -54,8 +54,6 @@ def run(folder: Path, size: Size) -> dict[str, object]:
     result = replay(
         arrays.config(size, folder),
         out=out,
-        from_=None,
-        to=None,
         commands=None,
         argv=["bench"],
         listener=Silent(),

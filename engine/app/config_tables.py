@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Table(BaseModel):
@@ -31,6 +32,24 @@ class UniverseTable(Table):
         default=(),
         description="Symbols, in the order of every slice; by default those of strategies and book.",
     )
+    first: str | None = Field(
+        default=None,
+        description="First date (or instant with time zone) of the run, inclusive; absent = all.",
+    )
+    last: str | None = Field(
+        default=None, description="Last date (or instant with time zone) of the run, inclusive; absent = all."
+    )
+
+    @field_validator("first", "last")
+    @classmethod
+    def _is_date(cls, text: str | None) -> str | None:
+        try:
+            stamp = datetime.fromisoformat(text) if text is not None else None
+        except ValueError:
+            raise ValueError(f'must be a date like 2026-01-05, was "{text}"') from None
+        if stamp is not None and text is not None and len(text) > len("2026-01-05") and stamp.tzinfo is None:
+            raise ValueError(f"must name a time zone, was {text}: add Z, or give a date alone")
+        return text
 
 
 class BookTable(Table):

@@ -71,8 +71,6 @@ def replay(
     config: Config,
     *,
     out: Path | None,
-    from_: str | None,
-    to: str | None,
     commands: Path | None,
     argv: list[str],
     listener: Listener,
@@ -84,8 +82,6 @@ def replay(
     config : Config
     out : Path or None
         The run folder itself; by default a new one in ``[output] dir``.
-    from_, to : str or None
-        First and last date (of sessions) or instant, both inclusive.
     commands : Path or None
         Signed operator commands, one JSON object a line, replayed in event time.
     argv : list of str
@@ -99,7 +95,7 @@ def replay(
     KeyboardInterrupt
         After the run folder has been completed with what was done.
     """
-    source = open_source(config, from_, to)
+    source = open_source(config)
     orders, command_text = run_files.read_command_file(commands)
     keys = run_files.keys_from_environment() if orders else Keys()
     history = read_history(config.risk.history, config.symbols, source.first_day)
@@ -112,7 +108,7 @@ def replay(
         exit_reason = "halted" if run.is_halted else "completed"
     finally:
         summary = run.finish()
-        run_files.write(folder, config, source, summary, argv, exit_reason, command_text, (from_, to))
+        run_files.write(folder, config, source, summary, argv, exit_reason, command_text)
         if out is None:
             run_files.point_latest(folder)
     listener.on_done(summary, folder)
@@ -259,8 +255,6 @@ def verify(folder: Path, data: Path | None) -> dict[str, Any]:
         result = replay(
             past.config,
             out=Path(scratch) / "again",
-            from_=past.from_,
-            to=past.to,
             commands=past.commands,
             argv=["verify", str(folder)],
             listener=Silent(),
@@ -269,7 +263,7 @@ def verify(folder: Path, data: Path | None) -> dict[str, Any]:
     return {"digest": digest, "expected_digest": past.digest, "is_equal": digest == past.digest}
 
 
-def lookahead(config: Config, *, from_: str | None, to: str | None) -> dict[str, Any]:
+def lookahead(config: Config) -> dict[str, Any]:
     """Run the strategies on truncated tapes: a signal of the past that changes has seen the future.
 
     Returns
@@ -278,7 +272,7 @@ def lookahead(config: Config, *, from_: str | None, to: str | None) -> dict[str,
         ``is_equal``, ``signals`` of the whole tape, ``cuts`` (instants of truncation), ``changed`` (the
         first signals that differ, as text; empty when there is no look-ahead).
     """
-    source = open_source(config, from_, to)
+    source = open_source(config)
     history = read_history(config.risk.history, config.symbols, source.first_day)
     stamps: list[int] = []
     whole = _signals(config, source, history, stamps)
@@ -288,7 +282,7 @@ def lookahead(config: Config, *, from_: str | None, to: str | None) -> dict[str,
     changed: list[str] = []
     for cut_ns in cuts:
         past = [signal for signal in whole if signal.ts_ns <= cut_ns]
-        seen = _signals(config, open_source(config, from_, to, last_ns=cut_ns), history, [])
+        seen = _signals(config, open_source(config, last_ns=cut_ns), history, [])
         if seen != past:
             odd = [signal for signal in (*past, *seen) if (signal in past) != (signal in seen)]
             changed.append(f"cut at {run_files.iso(cut_ns)}: {odd[0] if odd else 'order differs'}")

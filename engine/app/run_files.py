@@ -31,8 +31,6 @@ class PastRun(msgspec.Struct, frozen=True):
 
     config: Config
     digest: str
-    from_: str | None
-    to: str | None
     commands: Path | None
 
 
@@ -191,7 +189,6 @@ def write(
     argv: list[str],
     exit_reason: str,
     command_text: str,
-    span: tuple[str | None, str | None],
 ) -> None:
     """Write run.json, config.toml, summary.json, the commands that were replayed, and the report."""
     from engine.app.report import write_report
@@ -203,7 +200,12 @@ def write(
         "version": _version("astra-quant"),
         "argv": argv,
         "config_hash": config_hash(config),
-        "data": {"path": source.name, "fingerprint": source.fingerprint, "from": span[0], "to": span[1]},
+        "data": {
+            "path": source.name,
+            "fingerprint": source.fingerprint,
+            "first": config.universe.first,
+            "last": config.universe.last,
+        },
         "seed": config.risk.seed,
         "commands": _COMMANDS_NAME if command_text else None,
         "python": platform.python_version(),
@@ -240,14 +242,14 @@ def read_past_run(folder: Path, data: Path | None) -> PastRun:
         digest = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["digest"]
         overrides = [f"feed.path={json.dumps(str(data.resolve()))}"] if data is not None else []
         config = load(folder / "config.toml", overrides)
-        span, commands = run["data"], run["commands"]
+        bars, commands = run["data"], run["commands"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "A run folder holds run.json, config.toml and summary.json; runs/latest is the newest."
         raise DataError("D011", f"{folder} is no complete run folder: {error}", str(folder), hint) from None
     from engine.app.source import fingerprint_of
 
     now = fingerprint_of(config)
-    if now != span["fingerprint"]:
+    if now != bars["fingerprint"]:
         hint = "The result would be another. Name the bars of the run with --data."
-        raise DataError("D012", "the bars have changed since the run", span["path"], hint)
-    return PastRun(config, digest, span["from"], span["to"], folder / commands if commands else None)
+        raise DataError("D012", "the bars have changed since the run", bars["path"], hint)
+    return PastRun(config, digest, folder / commands if commands else None)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from engine.app.config import Config
 from engine.app.config_errors import symbols_absent
 from engine.app.plugins import registry
-from engine.errors import ConfigError
 from engine.events import Nanos, Record
 from feeds.calendars import zone_of
 from feeds.context import FeedContext
 from feeds.files import fingerprint, symbols_in
+
+_NS_PER_S: Final = 1_000_000_000
 
 
 class Source:
@@ -67,14 +68,12 @@ class Source:
         return int(sessions.day[sessions.close_ns >= first_ns][0])
 
 
-def open_source(config: Config, from_: str | None, to: str | None, last_ns: Nanos | None = None) -> Source:
-    """Open the configured feed.
+def open_source(config: Config, last_ns: Nanos | None = None) -> Source:
+    """Open the configured feed for the configured span.
 
     Parameters
     ----------
     config : Config
-    from_, to : str or None
-        First and last date or instant, both inclusive; a date means the whole of it where the exchange is.
     last_ns : int or None
         Truncate the tape after this close.
 
@@ -84,8 +83,9 @@ def open_source(config: Config, from_: str | None, to: str | None, last_ns: Nano
         D002 if the bars lack a symbol of the universe; whatever the feed raises.
     """
     zone = ZoneInfo(zone_of(config.universe.calendar))
-    from_ns = _instant(from_, zone, "--from", is_end=False) if from_ else None
-    to_ns = last_ns if last_ns is not None else _instant(to, zone, "--to", is_end=True) if to else None
+    first, last = config.universe.first, config.universe.last
+    from_ns = _instant(first, zone, is_end=False) if first else None
+    to_ns = last_ns if last_ns is not None else _instant(last, zone, is_end=True) if last else None
     options: Any = config.feed.options
     path: Path | None = getattr(options, "path", None)
     if path is not None and path.exists():
@@ -104,15 +104,10 @@ def fingerprint_of(config: Config) -> str:
     return fingerprint(path) if path is not None else f"{config.feed.kind} {options.model_dump_json()}"
 
 
-def _instant(text: str, zone: ZoneInfo, option: str, *, is_end: bool) -> Nanos:
+def _instant(text: str, zone: ZoneInfo, *, is_end: bool) -> Nanos:
     """Read a bound: a minute belongs to the date it ends in, so a date is (midnight, next midnight]."""
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        stamp = datetime.fromisoformat(text)
-        if stamp.tzinfo is None:
-            hint = f"Add one: {text}Z, or a date alone for whole sessions."
-            raise ConfigError("C013", f"{option} must name a time zone, was {text}", option, hint) from None
-        return int(stamp.timestamp()) * 1_000_000_000
-    midnight = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(days=1 if is_end else 0)
-    return int(midnight.timestamp()) * 1_000_000_000 + (0 if is_end else 1)
+    stamp = datetime.fromisoformat(text)
+    if len(text) > len("2026-01-05"):
+        return int(stamp.timestamp()) * _NS_PER_S
+    midnight = stamp.replace(tzinfo=zone) + timedelta(days=1 if is_end else 0)
+    return int(midnight.timestamp()) * _NS_PER_S + (0 if is_end else 1)

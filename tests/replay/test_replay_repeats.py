@@ -50,7 +50,7 @@ def config_of(folder: Path, path: Path, allocator: str = "direct") -> Path:
 
 def run(config: Path, out: Path, **changes):
     """Replay quietly; return the summary."""
-    arguments = {"from_": None, "to": None, "commands": None, "argv": [], "listener": Silent(), **changes}
+    arguments = {"commands": None, "argv": [], "listener": Silent(), **changes}
     return replay(load(config), out=out, **arguments).summary
 
 
@@ -105,7 +105,9 @@ def test_verify_repeats_a_run_and_notices_other_bars(tmp_path, tape) -> None:
     """A run folder can be checked by anyone who has the bars, and only with those."""
     bars = tmp_path / "bars.parquet"
     bars.write_bytes(tape.read_bytes())
-    run(config_of(tmp_path, bars), tmp_path / "a", from_="2026-01-06")
+    config = config_of(tmp_path, bars)
+    config.write_text(config.read_text() + '[universe]\nfirst = "2026-01-06"\n')
+    assert run(config, tmp_path / "a")["sessions"] == 3
     assert verify(tmp_path / "a", None)["is_equal"]
     moved = tmp_path / "moved.parquet"
     bars.rename(moved)
@@ -120,7 +122,7 @@ def test_verify_repeats_a_run_and_notices_other_bars(tmp_path, tape) -> None:
 
 def test_lookahead_passes_honest_strategies(tmp_path, tape) -> None:
     """Truncating the tape changes no past signal."""
-    answer = lookahead(load(config_of(tmp_path, tape)), from_=None, to=None)
+    answer = lookahead(load(config_of(tmp_path, tape)))
     assert answer["is_equal"]
     assert answer["signals"] > 10
     assert len(answer["cuts"]) == 6
@@ -140,7 +142,7 @@ def test_lookahead_catches_a_strategy_that_reads_ahead(tmp_path, tape, monkeypat
         return [said for said in honest(self, slice_) if (slice_.bars[CLOSE, 0] < in_an_hour).any()]
 
     monkeypatch.setattr(KalmanPairs, "on_slice", peeking)
-    answer = lookahead(load(config_of(tmp_path, tape)), from_=None, to=None)
+    answer = lookahead(load(config_of(tmp_path, tape)))
     assert not answer["is_equal"]
     assert answer["changed"]
 

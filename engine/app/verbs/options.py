@@ -36,13 +36,20 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON obj
 DEFAULT_CONFIG = Path("astra.toml")
 
 
-def load_config(path: Path | None, overrides: list[str] | None, data: Path | None = None) -> Config:
+def load_config(
+    path: Path | None,
+    overrides: list[str] | None,
+    data: Path | None = None,
+    first: str | None = None,
+    last: str | None = None,
+) -> Config:
     """Read the configuration a command line asks for."""
     from engine.app.config import load
 
     changes = list(overrides or ())
     if data is not None:
         changes.append(f"feed.path={json.dumps(str(data.resolve()))}")
+    changes += [f'universe.{key}="{text}"' for key, text in (("first", first), ("last", last)) if text]
     return load(path or DEFAULT_CONFIG, changes)
 
 

@@ -48,15 +48,13 @@ def replay(
     from engine.app.verbs.about import installed_version
 
     check_dates(first, last)
-    checked = load_config(config, overrides, data)
+    checked = load_config(config, overrides, data, first, last)
     from engine.app.replay import replay as run
 
     listener = Silent() if is_json or is_quiet else Terminal(installed_version())
     try:
         with located(checked.source):
-            result = run(
-                checked, out=out, from_=first, to=last, commands=commands, argv=sys.argv, listener=listener
-            )
+            result = run(checked, out=out, commands=commands, argv=sys.argv, listener=listener)
     finally:
         listener.close()
     if is_json:
@@ -98,11 +96,11 @@ def lookahead(
     from engine.app.config_errors import located
 
     check_dates(first, last)
-    checked = load_config(config, overrides, data)
+    checked = load_config(config, overrides, data, first, last)
     from engine.app.replay import lookahead as run
 
     with located(checked.source):
-        answer = run(checked, from_=first, to=last)
+        answer = run(checked)
     if is_json:
         typer.echo(to_json(answer))
     else:
