@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from benchmarks import tape
 from benchmarks.tape import Size
 from engine.app.config import Config, parse
-from engine.events import CLOSE, HIGH, LOW, OPEN, VOLUME, BarSlice, IntArray
+from engine.events import CLOSE, HIGH, LOW, OPEN, VOLUME, BarSlice, FloatArray, IntArray
 from engine.ports import DailyHistory
 from feeds.calendars import day_of, sessions_for
 
@@ -30,10 +30,15 @@ def stamps(n_minutes: int) -> tuple[IntArray, IntArray, IntArray]:
 
 
 def slices(size: Size) -> list[BarSlice]:
-    """Return a tape as slices; each minute is one contiguous block."""
-    bars = tape.make_bars(size)
-    ts_ns, day, minute = (column.tolist() for column in stamps(size.n_minutes))
-    return [BarSlice(ts_ns[t], day[t], minute[t], bars[t], (), size.n_symbols) for t in range(size.n_minutes)]
+    """Return a tape as slices."""
+    return slices_of(tape.make_bars(size))
+
+
+def slices_of(bars: FloatArray) -> list[BarSlice]:
+    """Return bars of shape (n_minutes, 5, n_symbols) as slices; each minute is one contiguous block."""
+    n_minutes, _, n_symbols = bars.shape
+    ts_ns, day, minute = (column.tolist() for column in stamps(n_minutes))
+    return [BarSlice(ts_ns[t], day[t], minute[t], bars[t], (), n_symbols) for t in range(n_minutes)]
 
 
 def history(size: Size) -> DailyHistory:

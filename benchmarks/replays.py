@@ -88,7 +88,8 @@ def measure(size: Size, scratch: Path, repeats: int) -> list[Row]:
 def _checked(folder: Path, size: Size) -> Callable[[], None]:
     def work() -> None:
         summary = run(folder, size)
-        assert summary["bars"] == size.n_bars and summary["halts"] == 0, summary
+        assert summary["bars"] == size.n_bars, summary
+        assert summary["halts"] == 0, summary
 
     return work
 

@@ -1,4 +1,4 @@
-"""VaR on every bar: the covariance accumulated, its factor taken anew each 30 minutes, a full book measured."""
+"""VaR on every bar: covariance accumulated, its factor taken anew each 30 minutes, a full book measured."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def settle(
     bars: FloatArray,
     linear_bps: float,
     impact_bps: float,
-) -> tuple[FloatArray, FloatArray]:
+) -> FloatArray:
     """Net the trades of a minute by symbol, and price them.
 
     Cost of a symbol: |q| p (linear + impact sqrt(|q| / volume)) / 10,000, with q the net shares.
@@ -149,19 +149,25 @@ def settle(
 
     Returns
     -------
-    net, cost_usd : FloatArray, shape (n_symbols,)
+    FloatArray, shape (n_traded, 4)
+        A row for each symbol that trades, in universe order: symbol, net shares, price USD, cost USD.
     """
     n = bars.shape[1]
     net = np.zeros(n)
-    cost_usd = np.zeros(n)
     for leg in range(held.size):
         net[leg_symbol[leg]] += target[leg] - held[leg]
+    trades = np.empty((n, 4))
+    count = 0
     for i in range(n):
         shares = abs(net[i])
         if shares > 0.0:
             bps = linear_bps + impact_bps * np.sqrt(shares / bars[VOLUME, i])
-            cost_usd[i] = shares * bars[OPEN, i] * bps / 1e4
-    return net, cost_usd
+            trades[count, 0] = i
+            trades[count, 1] = net[i]
+            trades[count, 2] = bars[OPEN, i]
+            trades[count, 3] = shares * bars[OPEN, i] * bps / 1e4
+            count += 1
+    return trades[:count]
 
 
 def fill(
@@ -229,16 +235,14 @@ def fill(
 
 def _trade(target: FloatArray, slice_: BarSlice, book: Book, costs: Costs) -> list[Filled]:
     """Book the net trade of every symbol and report it."""
-    symbols = book.layout.symbols
-    net, cost_usd = settle(
+    trades = settle(
         book.leg_quantity, target, book.layout.leg_symbol, slice_.bars, costs.linear_bps, costs.impact_bps
+    ).tolist()
+    book.trade(
+        target,
+        traded_usd=sum(shares * price for _, shares, price, _ in trades),
+        cost_usd=sum(cost for *_, cost in trades),
     )
     ts_open_ns = slice_.ts_close_ns - MINUTE_NS
-    opens = slice_.bars[OPEN]
-    fills = [
-        Filled(ts_open_ns, symbols[i], float(net[i]), float(opens[i]), float(cost_usd[i]))
-        for i in np.flatnonzero(net).tolist()
-    ]
-    traded_usd = sum(fill.quantity * fill.price_usd for fill in fills)
-    book.trade(target, traded_usd, sum(fill.cost_usd for fill in fills))
-    return fills
+    symbols = book.layout.symbols
+    return [Filled(ts_open_ns, symbols[int(i)], shares, price, cost) for i, shares, price, cost in trades]

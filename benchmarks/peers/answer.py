@@ -42,4 +42,6 @@ def answer(version: str, seconds: float, load_s: float, tally: Tally, fills: int
     tally : Tally
     fills : int
     """
-    print(json.dumps({"version": version, "seconds": seconds, "load_s": load_s, "tally": tally, "fills": fills}))
+    print(
+        json.dumps({"version": version, "seconds": seconds, "load_s": load_s, "tally": tally, "fills": fills})
+    )

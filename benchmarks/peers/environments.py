@@ -26,8 +26,8 @@ class Peer(NamedTuple):
     requirements : tuple of str
     python : str
         Version it needs, ``"3.13"``; empty for any.
-    has_orders : bool
-        Whether it can trade what it signals.
+    modes : tuple of str
+        What is measured: ``signals`` (nothing trades), ``fills`` (orders, fills and a book as well).
     """
 
     name: str
@@ -35,13 +35,20 @@ class Peer(NamedTuple):
     environment: str = ""
     requirements: tuple[str, ...] = ()
     python: str = ""
-    has_orders: bool = True
+    modes: tuple[str, ...] = ("signals", "fills")
 
 
 PEERS: Final = (
-    Peer("bare Numba loop", "bare_pairs", has_orders=False),
+    Peer("bare Numba loop", "bare_pairs", modes=("signals",)),
     Peer("Astra", "astra_pairs"),
-    Peer("vectorbt (not event-driven)", "vectorbt_pairs", "vectorbt", ("vectorbt>=1.2", "pandas>=3.0.3")),
+    # Its signals alone would be a compiled loop of ours, and say nothing of it.
+    Peer(
+        "vectorbt (not event-driven)",
+        "vectorbt_pairs",
+        "vectorbt",
+        ("vectorbt>=1.2", "pandas>=3.0.3"),
+        modes=("fills",),
+    ),
     # A version that names a candidate lets the installer take candidates of this package, and no other's.
     Peer(
         "NautilusTrader 2",
@@ -66,7 +73,9 @@ def interpreters(version: str) -> Iterator[str]:
 
 def _starts(python: str) -> bool:
     try:
-        return subprocess.run([python, "-c", ""], capture_output=True, check=False, timeout=30).returncode == 0
+        return (
+            subprocess.run([python, "-c", ""], capture_output=True, check=False, timeout=30).returncode == 0
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
 

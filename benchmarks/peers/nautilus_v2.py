@@ -78,7 +78,7 @@ class Pairs(Strategy):
         side = OrderSide.BUY if delta > 0 else OrderSide.SELL
         self.submit_order(self.order_factory.market(self._ids[i], side, Quantity.from_int(abs(delta))))
 
-    def on_order_filled(self, event: OrderFilled) -> None:
+    def on_order_filled(self, event: OrderFilled) -> None:  # noqa: ARG002 - the engine names it
         """Count fills."""
         self.fills += 1
 
@@ -121,7 +121,9 @@ def bars_of(task: Task, types: list[BarType]) -> list[Bar]:
 def run(task: Task) -> None:
     """Run the tape on a netting margin account with money enough."""
     started = time.perf_counter()
-    engine = BacktestEngine(BacktestEngineConfig(logging=LoggerConfig(bypass_logging=True), run_analysis=False))
+    engine = BacktestEngine(
+        BacktestEngineConfig(logging=LoggerConfig(bypass_logging=True), run_analysis=False)
+    )
     engine.add_venue(
         _VENUE,
         OmsType.NETTING,

@@ -87,5 +87,7 @@ class PairRule:
 def tally(rules: list[PairRule]) -> Tally:
     """Sum up all pairs."""
     return Tally(
-        sum(rule.entries for rule in rules), sum(rule.exits for rule in rules), sum(rule.z_sum for rule in rules)
+        sum(rule.entries for rule in rules),
+        sum(rule.exits for rule in rules),
+        sum(rule.z_sum for rule in rules),
     )

@@ -68,19 +68,19 @@ def compare(
         for mode in MODES:
             for peer, python in peers:
                 taken = outcomes.setdefault((peer.name, mode), [])
-                is_idle = mode == "fills" and not peer.has_orders
-                if not is_idle and not (taken and taken[-1].fault):
+                if mode in peer.modes and not (taken and taken[-1].fault):
                     taken.append(run_once(peer, python, path, mode, expected))
     return outcomes
 
 
 def table(outcomes: dict[tuple[str, str], list[Outcome]], names: Sequence[str], size: Size) -> str:
     """Return a Markdown table of one size."""
-    lines = [
-        f"| {size} | signals only, bars/s | min – max | with fills, bars/s | min – max | Astra is faster by "
-        "| fills | same signals |",
-        "|---|--:|--:|--:|--:|--:|--:|---|",
-    ]
+    heads = (
+        f"{size}, bars/s",
+        *("signals only", "min – max", "with fills", "min – max"),
+        *("Astra's times", "fills", "same signals"),
+    )
+    lines = [f"| {' | '.join(heads)} |", "|---|--:|--:|--:|--:|--:|--:|---|"]
     best = {mode: _median_s(outcomes.get(("Astra", mode), [])) for mode in MODES}
     for name in names:
         runs = {mode: outcomes[name, mode] for mode in MODES}
@@ -88,13 +88,13 @@ def table(outcomes: dict[tuple[str, str], list[Outcome]], names: Sequence[str], 
         faults = {run.fault for run in taken if run.fault}
         versions = next((run.version for run in taken if run.version), "")
         cells = [cell for mode in MODES for cell in _cells(runs[mode], size)]
-        factors = " / ".join(
-            f"{_median_s(runs[mode]) / best[mode]:,.1f}" for mode in MODES if runs[mode]
-        ).replace("nan", "–")
+        factors = " / ".join(f"{_median_s(runs[mode]) / best[mode]:,.2g}" for mode in MODES if runs[mode])
         fills = max((run.fills for run in taken), default=0)
         same = "; ".join(sorted(faults)) or ("yes" if all(run.is_equal for run in taken) else "**no**")
         counted = f"{fills:,}" if fills else "–"
-        lines.append(f"| {name} {versions} | {' | '.join(cells)} | {factors} | {counted} | {same} |")
+        lines.append(
+            f"| {name} {versions} | {' | '.join(cells)} | {factors.replace('nan', '–')} | {counted} | {same} |"
+        )
     return "\n".join(lines)
 
 

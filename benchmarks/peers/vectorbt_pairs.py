@@ -1,4 +1,4 @@
-"""The comparison's strategy in vectorbt, which is not driven by events: signals first, then all orders at once."""
+"""The comparison's strategy in vectorbt, which no event drives: first all signals, then all orders."""
 
 from __future__ import annotations
 

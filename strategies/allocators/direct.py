@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.events import BoolArray, FloatArray, IntArray
+from engine.kernel import kernel
 from engine.ports import AllocationProblem, AllocatorContext, Targets
 from strategies.allocators.plan import wire
 
@@ -48,23 +50,76 @@ class Direct:
         cannot measure, state REDUCING) is closed instead, since its old side is no longer wanted. Statuses:
         ``optimal`` and ``bad_input`` (``binding`` names the fields).
         """
-        faults = _bad_inputs(problem)
-        if faults:
-            return Targets("bad_input", _NONE, binding=faults, by_sleeve=True)
-        wiring, symbol = self._wiring, problem.layout.leg_symbol
-        legs = problem.held_leg_frac.copy()
-        unit_frac = self._unit_usd / problem.equity_usd
-        for k in problem.changed:
-            y_leg, x_leg = wiring.y_leg[k], wiring.x_leg[k]
-            pair = symbol[[y_leg, x_leg]]
-            if not np.all(problem.price_usd[pair] > 0.0):
-                continue
-            side, b = problem.side[k], problem.frozen_usd_ratio[k]
-            may_enter = np.isfinite(b) and problem.known[pair].all() and not problem.is_reducing
-            size = side * unit_frac / (1.0 + abs(b)) if may_enter else 0.0
-            legs[y_leg] = size
-            legs[x_leg] = -b * size if may_enter else 0.0
+        wiring, legs = self._wiring, problem.held_leg_frac.copy()
+        is_good = set_legs(
+            np.array(problem.changed, dtype=np.int64),
+            problem.side,
+            problem.frozen_usd_ratio,
+            problem.price_usd,
+            problem.known,
+            problem.layout.leg_symbol,
+            wiring.y_leg,
+            wiring.x_leg,
+            self._unit_usd / problem.equity_usd,
+            problem.is_reducing,
+            legs,
+        )
+        if not (is_good and 0.0 < problem.equity_usd < np.inf):
+            return Targets("bad_input", _NONE, binding=_bad_inputs(problem), by_sleeve=True)
         return Targets("optimal", legs, solver="direct", by_sleeve=True)
+
+
+@kernel
+def set_legs(  # noqa: PLR0913, PLR0917 - arrays, since a kernel knows no structs
+    changed: IntArray,
+    side: FloatArray,
+    ratio: FloatArray,
+    price_usd: FloatArray,
+    known: BoolArray,
+    leg_symbol: IntArray,
+    y_leg: IntArray,
+    x_leg: IntArray,
+    unit_frac: float,
+    is_reducing: bool,
+    legs: FloatArray,
+) -> bool:
+    """Set the legs of the sleeves that changed: y gets side unit / (1 + |b|), x gets -b times that.
+
+    Parameters
+    ----------
+    changed : IntArray, shape (n_changed,)
+        Sleeves.
+    side, ratio : FloatArray, shape (n_sleeves,)
+        1, 0 or -1; and b, USD of x against 1 USD of y.
+    price_usd, known : shape (n_symbols,)
+    leg_symbol : IntArray, shape (n_legs,)
+    y_leg, x_leg : IntArray, shape (n_spreads,)
+    unit_frac : float
+        Gross of a spread, fraction of equity.
+    is_reducing : bool
+    legs : FloatArray, shape (n_legs,)
+        Held weights; output.
+
+    Returns
+    -------
+    bool
+        False if a side is none of the three, or a weight is not finite.
+    """
+    is_good = True
+    for k in range(side.size):
+        is_good &= side[k] == 0.0 or abs(side[k]) == 1.0
+    for k in changed:
+        y, x = leg_symbol[y_leg[k]], leg_symbol[x_leg[k]]
+        if not (price_usd[y] > 0.0 and price_usd[x] > 0.0):
+            continue
+        b = ratio[k]
+        may_enter = np.isfinite(b) and known[y] and known[x] and not is_reducing
+        size = side[k] * unit_frac / (1.0 + abs(b)) if may_enter else 0.0
+        legs[y_leg[k]] = size
+        legs[x_leg[k]] = -b * size if may_enter else 0.0
+    for leg in range(legs.size):
+        is_good &= np.isfinite(legs[leg])
+    return is_good
 
 
 def _bad_inputs(problem: AllocationProblem) -> tuple[str, ...]:
