@@ -10,12 +10,14 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import kernels, loops, replays, risks, solves
 from benchmarks.replays import Memory
+from benchmarks.tape import Size
 from benchmarks.timing import Row, table
 
 HERE: Final = Path(__file__).resolve().parent
@@ -46,20 +48,22 @@ def warn_of_load() -> None:
 def everything(repeats: int, scratch: Path) -> tuple[list[Row], Memory]:
     """Measure all groups, telling which one is running."""
     rows: list[Row] = []
-    for name, group in (
-        ("kernels", lambda: kernels.measure(repeats)),
-        ("VaR", lambda: risks.measure(repeats)),
-        ("optimiser", lambda: solves.measure(repeats)),
-        *((f"loop, {size}", lambda size=size: loops.measure(size, repeats)[0]) for size in replays.SIZES),
-        *(
-            (f"replay, {size}", lambda size=size: replays.measure(size, scratch, repeats))
-            for size in replays.SIZES
-        ),
-    ):
+    groups: dict[str, Callable[[], list[Row]]] = {
+        "kernels": partial(kernels.measure, repeats),
+        "VaR": partial(risks.measure, repeats),
+        "optimiser": partial(solves.measure, repeats),
+        **{f"loop, {size}": partial(_loop, size, repeats) for size in replays.SIZES},
+        **{f"replay, {size}": partial(replays.measure, size, scratch, repeats) for size in replays.SIZES},
+    }
+    for name, group in groups.items():
         print(f"measuring: {name}", flush=True)
         rows += group()
     print("measuring: memory", flush=True)
     return rows, replays.measure_memory(scratch)
+
+
+def _loop(size: Size, repeats: int) -> list[Row]:
+    return loops.measure(size, repeats)[0]
 
 
 def memory_line(memory: Memory) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.events import CLOSE, VOLUME, BarSlice, BookMarked, FloatArray
+from engine.events import CLOSE, VOLUME, BarSlice, BookMarked, FloatArray, IntArray
 from engine.kernel import kernel
 from engine.ports import Layout, State
 
@@ -82,6 +82,20 @@ def mark(bars: FloatArray, marks: FloatArray, age_max_min: float) -> tuple[float
         gross_usd += abs(holding_usd)
         net_usd += holding_usd
     return gross_usd, net_usd, opening_usd, fault
+
+
+@kernel
+def net_into(leg_quantity: FloatArray, leg_symbol: IntArray, marks: FloatArray) -> bool:
+    """Write net shares to row QUANTITY of ``marks``; return whether no leg holds anything.
+
+    A book can hold legs that net to nothing in every symbol: it is not flat.
+    """
+    is_flat = True
+    marks[QUANTITY, :] = 0.0
+    for leg in range(leg_quantity.size):
+        marks[QUANTITY, leg_symbol[leg]] += leg_quantity[leg]
+        is_flat &= leg_quantity[leg] == 0.0
+    return is_flat
 
 
 class Funding:
@@ -204,8 +218,7 @@ class Book:
         self._net_legs()
 
     def _net_legs(self) -> None:
-        self.marks[QUANTITY] = self.layout.net(self.leg_quantity)
-        self.is_flat = not self.leg_quantity.any()
+        self.is_flat = net_into(self.leg_quantity, self.layout.leg_symbol, self.marks)
 
     def _accrue(self, days: int) -> None:
         """Funding over calendar days, on the notional of the last close of the session that ended."""

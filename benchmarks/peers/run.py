@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import tempfile
@@ -46,6 +47,8 @@ def run_once(peer: Peer, python: Path, tape_path: Path, mode: str, expected: Tal
         )
     except subprocess.TimeoutExpired:
         return Outcome(fault=f"no answer within {RUN_MAX_S} s")
+    except OSError as error:
+        return Outcome(fault=str(error))
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()
         return Outcome(fault=said[-1] if said else f"exit status {done.returncode}")
@@ -88,13 +91,12 @@ def table(outcomes: dict[tuple[str, str], list[Outcome]], names: Sequence[str], 
         faults = {run.fault for run in taken if run.fault}
         versions = next((run.version for run in taken if run.version), "")
         cells = [cell for mode in MODES for cell in _cells(runs[mode], size)]
-        factors = " / ".join(f"{_median_s(runs[mode]) / best[mode]:,.2g}" for mode in MODES if runs[mode])
+        ratios = [_median_s(runs[mode]) / best[mode] for mode in MODES if runs[mode]]
+        factors = " / ".join("–" if math.isnan(ratio) else f"{ratio:,.2g}" for ratio in ratios)
         fills = max((run.fills for run in taken), default=0)
         same = "; ".join(sorted(faults)) or ("yes" if all(run.is_equal for run in taken) else "**no**")
         counted = f"{fills:,}" if fills else "–"
-        lines.append(
-            f"| {name} {versions} | {' | '.join(cells)} | {factors.replace('nan', '–')} | {counted} | {same} |"
-        )
+        lines.append(f"| {name} {versions} | {' | '.join(cells)} | {factors} | {counted} | {same} |")
     return "\n".join(lines)
 
 

@@ -51,7 +51,7 @@ class Direct:
         ``optimal`` and ``bad_input`` (``binding`` names the fields).
         """
         wiring, legs = self._wiring, problem.held_leg_frac.copy()
-        is_good = set_legs(
+        is_good = 0.0 < problem.equity_usd < np.inf and set_legs(
             np.array(problem.changed, dtype=np.int64),
             problem.side,
             problem.frozen_usd_ratio,
@@ -64,7 +64,7 @@ class Direct:
             problem.is_reducing,
             legs,
         )
-        if not (is_good and 0.0 < problem.equity_usd < np.inf):
+        if not is_good:
             return Targets("bad_input", _NONE, binding=_bad_inputs(problem), by_sleeve=True)
         return Targets("optimal", legs, solver="direct", by_sleeve=True)
 

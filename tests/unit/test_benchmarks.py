@@ -24,7 +24,7 @@ def test_the_tape_is_the_same_every_time() -> None:
     bars = tape.make_bars(TINY)
     assert bars.shape == (500, 5, 4)
     assert np.array_equal(bars, tape.make_bars(TINY))
-    assert float(bars[:, CLOSE].sum()) == pytest.approx(205_301.6957, abs=1e-3)
+    assert float(bars[:, CLOSE].sum()) == pytest.approx(196_464.557, abs=1e-6)
 
 
 def test_the_tape_trades_as_often_as_the_comparison_says() -> None:
@@ -77,7 +77,7 @@ def test_loop_and_replay_run(tmp_path: Path) -> None:
 
 
 def test_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
-    """This process is large already; what a replay takes shows only in a new one."""
+    """A process that has done other work is large already; a replay's own peak shows only in a new one."""
     folder = replays.prepare(tmp_path / "tape", Size(1, 400))
     assert replays.run(folder, Size(1, 400))["bars"] == 800
     assert replays.peak_mb() > 50.0
