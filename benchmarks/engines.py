@@ -89,7 +89,7 @@ def with_fills(size: Size, listener: Listener = ignore) -> Loop:
         (funding.long_frac, funding.short_frac),
     )
     allocator = Direct(DirectOptions(unit_usd=tape.UNIT_USD), AllocatorContext(layout, session_min))
-    return Loop(Bus([strategy], desk, allocator, Verifier("bench", Keys())), allocator, listener)
+    return Loop(Bus([strategy], desk, allocator, Verifier("bench", Keys())), listener)
 
 
 def with_everything(size: Size, listener: Listener = ignore) -> Loop:

@@ -20,8 +20,8 @@ from engine.app.terminal import Silent
 from engine.events import CLOSE
 
 _GOALS: dict[Size, float] = {WIDE: 500e3, HUGE: 500e3}
-#: A tape of about one batch of the reader, so that ten times as much cannot hide behind a first batch.
-MEMORY_SIZE: Final = Size(20, 5_000)
+#: A tape that fills every buffer once (batch of the reader, chunk of a table): more of it may add nothing.
+MEMORY_SIZE: Final = Size(5, 20_000)
 #: Peak memory may differ by this much between tapes of one and ten lengths, and still be called flat.
 FLAT_MAX_FRAC: Final = 0.05
 

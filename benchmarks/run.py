@@ -53,7 +53,10 @@ def everything(repeats: int, scratch: Path) -> tuple[list[Row], Memory]:
         "VaR": partial(risks.measure, repeats),
         "optimiser": partial(solves.measure, repeats),
         **{f"loop, {size}": partial(_loop, size, repeats) for size in replays.SIZES},
-        **{f"replay, {size}": partial(replays.measure, size, scratch, repeats) for size in replays.SIZES},
+        **{
+            f"replay, {size}": partial(replays.measure, size, scratch, min(repeats, 3))
+            for size in replays.SIZES
+        },
     }
     for name, group in groups.items():
         print(f"measuring: {name}", flush=True)

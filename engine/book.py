@@ -158,7 +158,6 @@ class Book:
         self.marks[VOLUME_MEAN] = np.nan
         self.cash_usd = float(equity_usd)
         self.equity_usd = float(equity_usd)
-        self.gross_usd = 0.0
         self.funding_usd = 0.0
         self.costs_usd = 0.0
         self.price_reason = ""
@@ -194,7 +193,6 @@ class Book:
             self._session = slice_.session
         gross_usd, net_usd, opening_usd, fault = mark(slice_.bars, self.marks, self._age_max_min)
         self.cash_usd -= opening_usd
-        self.gross_usd = gross_usd
         self.equity_usd = equity_usd = self.cash_usd + net_usd
         self.price_reason = PRICE_REASONS[fault]
         return BookMarked(
@@ -233,7 +231,6 @@ class Book:
             "marks": self.marks.copy(),
             "cash_usd": self.cash_usd,
             "equity_usd": self.equity_usd,
-            "gross_usd": self.gross_usd,
             "funding_usd": self.funding_usd,
             "costs_usd": self.costs_usd,
             "price_reason": self.price_reason,
@@ -246,7 +243,6 @@ class Book:
         self.marks[:] = state["marks"]
         self.cash_usd = state["cash_usd"]
         self.equity_usd = state["equity_usd"]
-        self.gross_usd = state["gross_usd"]
         self.funding_usd = state["funding_usd"]
         self.costs_usd = state["costs_usd"]
         self.price_reason = state["price_reason"]

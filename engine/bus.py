@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 
 from engine import legs
-from engine.clock import EventClock
 from engine.commands import CommandBody, Verifier
 from engine.desk import TradingDesk
 from engine.events import (
@@ -34,9 +33,8 @@ from engine.events import (
     TradingState,
     TradingStateChanged,
 )
-from engine.ports import AllocationProblem, Allocator, State, Strategy
+from engine.ports import AllocationProblem, Allocator, State, Strategy, Targets
 
-_REVERT: Final = "revert var_limit_usd"
 _SIGN: Final = {Side.LONG: 1.0, Side.FLAT: 0.0, Side.SHORT: -1.0}
 #: Events of a minute in which nothing happens: the book is marked, its risk measured.
 _ROUTINE: Final = 2
@@ -66,12 +64,13 @@ class Bus:
     ) -> None:
         self.strategies = tuple(strategies)
         self.desk = desk
-        self.clock = EventClock()
+        self._now_ns = 0
         self._allocator = allocator
         self._verifier = verifier
         self._problem: AllocationProblem | None = None
         self._rebalance_asked = False
-        self._limit_reverts_to = 0.0
+        self._standing_limit_usd = desk.latch.var_limit_usd if desk is not None else 0.0
+        self._revert_ns = 0
         spreads = [spread for strategy in self.strategies for spread in strategy.spreads]
         self._sleeve_of = {(spread.strategy, spread.name): k for k, spread in enumerate(spreads)}
         self._wanted = np.zeros(len(spreads))
@@ -102,10 +101,17 @@ class Bus:
             self._problem = None
         return problem
 
+    def answer(self, problem: AllocationProblem) -> Targets:
+        """Ask the allocator; not part of dispatch, since it takes its time and is a record of its own."""
+        assert self._allocator is not None  # noqa: S101 - who states problems has one
+        return self._allocator.allocate(problem)
+
     def _on_slice(self, seq: int, slice_: BarSlice) -> list[Event]:
-        self.clock.advance(slice_.ts_close_ns)
+        self._now_ns = slice_.ts_close_ns
         desk = self.desk
-        events: list[Event] = self._on_timers() if self.clock.is_due else []
+        events: list[Event] = []
+        if 0 < self._revert_ns <= self._now_ns:
+            events += self._set_limit(self._standing_limit_usd, 0, "timer")
         if desk is not None:
             events += desk.on_slice(slice_)
         for strategy in self.strategies:
@@ -140,15 +146,9 @@ class Bus:
         self._unwanted = tuple(self._found[:count].tolist()) if count else ()
         return tuple(sorted({*transitions, *self._unwanted}))
 
-    def _on_timers(self) -> list[Event]:
-        events: list[Event] = []
-        for _ in self.clock.due():
-            events += self._set_limit(self._limit_reverts_to, 0, "timer")
-        return events
-
     def _on_command(self, command: Command) -> list[Event]:
-        self.clock.advance(command.ts_ns)
-        reason, body = self._verifier.judge(command, command.ts_ns)
+        self._now_ns = max(self._now_ns, command.ts_ns)
+        reason, body = self._verifier.judge(command)
         kind, principal = (body.kind, body.principal) if body is not None else ("unknown", "")
         if reason or body is None or self.desk is None:
             text = f"command {kind!r} of {principal!r} refused: {reason or 'nothing trades in this run'}"
@@ -178,43 +178,44 @@ class Bus:
                 if not 0.0 < limit_usd < float("inf"):
                     return "var_limit_usd must be a positive amount", []
                 revert_ns = int(body.args.get("revert_ns", 0.0))
-                if limit_usd > desk.latch.var_limit_usd and revert_ns <= ts_ns:
+                if limit_usd > self._standing_limit_usd and revert_ns <= ts_ns:
                     return "a raised limit must say when it reverts", []
                 return "", self._set_limit(limit_usd, revert_ns, body.principal)
 
     def _set_limit(self, limit_usd: float, revert_ns: int, principal: str) -> list[Event]:
+        """Change the limit, until ``revert_ns`` if positive; the last word replaces earlier ones."""
         assert self.desk is not None  # noqa: S101 - callers have checked
+        self._revert_ns = revert_ns
+        if revert_ns == 0:
+            self._standing_limit_usd = limit_usd
         previous_usd = self.desk.latch.var_limit_usd
-        if revert_ns > 0:
-            self._limit_reverts_to = previous_usd
-            self.clock.schedule(revert_ns, _REVERT)
-        changed = LimitChanged(
-            self.clock.now_ns, "var_limit_usd", limit_usd, previous_usd, revert_ns, principal
-        )
-        return [changed, *self.desk.set_limit(self.clock.now_ns, limit_usd)]
+        changed = LimitChanged(self._now_ns, "var_limit_usd", limit_usd, previous_usd, revert_ns, principal)
+        return [changed, *self.desk.set_limit(self._now_ns, limit_usd)]
 
     def state(self) -> State:
         """Return everything that the next record depends on."""
         return {
-            "clock": self.clock.state(),
+            "now_ns": self._now_ns,
             "strategies": [strategy.state() for strategy in self.strategies],
             "desk": None if self.desk is None else self.desk.state(),
             "verifier": self._verifier.state(),
             "rebalance_asked": self._rebalance_asked,
-            "limit_reverts_to": self._limit_reverts_to,
+            "standing_limit_usd": self._standing_limit_usd,
+            "revert_ns": self._revert_ns,
             "wanted": self._wanted.copy(),
             "unwanted": list(self._unwanted),
         }
 
     def restore(self, state: State) -> None:
         """Continue from ``state``, bit for bit."""
-        self.clock.restore(state["clock"])
+        self._now_ns = state["now_ns"]
         for strategy, part in zip(self.strategies, state["strategies"], strict=True):
             strategy.restore(part)
         if self.desk is not None:
             self.desk.restore(state["desk"])
         self._verifier.restore(state["verifier"])
         self._rebalance_asked = state["rebalance_asked"]
-        self._limit_reverts_to = state["limit_reverts_to"]
+        self._standing_limit_usd = state["standing_limit_usd"]
+        self._revert_ns = state["revert_ns"]
         self._wanted[:] = state["wanted"]
         self._unwanted = tuple(state["unwanted"])

@@ -18,8 +18,6 @@ from engine.events import Command, Nanos
 from engine.ports import State
 
 KINDS: Final = ("halt", "resume", "limits", "flatten", "rebalance")
-#: What ``limits`` may change.
-LIMITS: Final = ("var_limit_usd",)
 _REASON_MAX = 500
 
 
@@ -78,7 +76,7 @@ def sign(body: CommandBody, key: bytes, ts_ns: Nanos) -> Command:
     --------
     >>> body = CommandBody(kind="halt", instance="a", principal="eve", issued_ns=0, expires_ns=9, nonce="n",
     ...                    reason="test")
-    >>> verdict, parsed = Verifier("a", Keys(halt=b"key")).judge(sign(body, b"key", 1), 1)
+    >>> verdict, parsed = Verifier("a", Keys(halt=b"key")).judge(sign(body, b"key", 1))
     >>> verdict, parsed.kind
     ('', 'halt')
     """
@@ -101,14 +99,13 @@ class Verifier:
         self._keys = keys
         self._used: dict[str, Nanos] = {}
 
-    def judge(self, command: Command, now_ns: Nanos) -> tuple[str, CommandBody | None]:
+    def judge(self, command: Command) -> tuple[str, CommandBody | None]:
         """Check form, signature, privilege, instance, time and nonce, in this order.
 
         Parameters
         ----------
         command : Command
-        now_ns : int
-            Event time.
+            ``ts_ns``, when it entered the log, is the time it is judged by.
 
         Returns
         -------
@@ -121,7 +118,7 @@ class Verifier:
             body = _decoder.decode(command.body)
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
             return "malformed", None
-        return self._refusal(command, body, now_ns), body
+        return self._refusal(command, body, command.ts_ns), body
 
     def _refusal(self, command: Command, body: CommandBody, now_ns: Nanos) -> str:
         if body.kind not in KINDS or len(body.reason) > _REASON_MAX:

@@ -16,7 +16,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import msgspec
 import numpy as np
@@ -277,11 +277,3 @@ class JournalDigest:
     def hexdigest(self) -> str:
         """Return the digest of everything added so far."""
         return self._sha.hexdigest()
-
-
-def journal_config_hash(folder: Path) -> str:
-    """Config hash in the header of the first segment."""
-    reader: Any = JournalReader(folder)
-    for _ in reader:
-        break
-    return str(reader.config_hash)

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from engine.bus import Bus
 from engine.events import BarSlice, Event, Record, TargetsProposed
 from engine.journal import JournalDigest, JournalWriter
-from engine.ports import Allocator
 from engine.state import Digest
 from engine.status import Status
 
@@ -25,9 +24,8 @@ class Loop:
     Parameters
     ----------
     bus : Bus
-        The core.
-    allocator : Allocator or None
-        Solves inline; its answer is the record that follows the slice it was taken from.
+        The core; its allocator solves inline, and the answer is the record that follows the slice it was
+        taken from.
     listener : callable
         Sinks: run folder, terminal. Called after the step; must not raise.
     journal : JournalWriter or None
@@ -37,7 +35,6 @@ class Loop:
     def __init__(
         self,
         bus: Bus,
-        allocator: Allocator | None,
         listener: Listener,
         journal: JournalWriter | None = None,
     ) -> None:
@@ -46,7 +43,6 @@ class Loop:
         self.journal_digest = JournalDigest() if journal is not None else None
         self.status = Status()
         self.seq = 0
-        self._allocator = allocator
         self._listener = listener
         self._journal = journal
 
@@ -54,8 +50,8 @@ class Loop:
         """Handle one record (number, journal, dispatch), then answer the problem it may have posed."""
         self._take(record)
         problem = self.bus.take_problem()
-        if problem is not None and self._allocator is not None:
-            targets = self._allocator.allocate(problem)
+        if problem is not None:
+            targets = self.bus.answer(problem)
             self._take(
                 TargetsProposed(
                     problem.ts_ns,

@@ -27,6 +27,7 @@ from engine.events import (
     Signal,
     SpreadNoted,
 )
+from engine.sessions import Sessions
 
 T_co = TypeVar("T_co", covariant=True)
 #: What a stateful part gives to a snapshot: arrays and plain values by name.
@@ -255,7 +256,36 @@ class Effect(msgspec.Struct, frozen=True, gc=False):
 
 
 class Feed(Protocol):
-    """A source of bars. Columnar feeds yield slices and the verdicts on what did not enter them."""
+    """A source of bars. Columnar feeds yield slices and the verdicts on what did not enter them.
+
+    It knows the whole of its span before the first bar, so that a run can be announced, and counts what it
+    has judged, so that a run can be checked.
+    """
+
+    @property
+    def sessions(self) -> Sessions:
+        """Sessions of the span."""
+        ...
+
+    @property
+    def first_ns(self) -> Nanos:
+        """Earliest stamp of the run."""
+        ...
+
+    @property
+    def last_ns(self) -> Nanos:
+        """Latest stamp of the run."""
+        ...
+
+    @property
+    def received(self) -> int:
+        """Bars judged so far."""
+        ...
+
+    @property
+    def n_rows(self) -> int:
+        """Bars of the whole run."""
+        ...
 
     def bars(self) -> AsyncIterator[Bar | BarSlice | BarRejected | BarSuspended | BarConfirmed]:
         """Yield in arrival order until the source ends."""
@@ -298,7 +328,18 @@ class Allocator(Protocol):
 
 
 class RiskModel(Protocol):
-    """A pure measure of loss."""
+    """A pure measure of loss.
+
+    Attributes
+    ----------
+    z_horizon : float
+        Analytic VaR per USD of daily standard deviation; the optimiser's cone uses it.
+    mc_margin : float
+        Upper bound of the simulated figure over the figure itself (1.0373 at 5,000 scenarios).
+    """
+
+    z_horizon: float
+    mc_margin: float
 
     def measure(self, holdings_usd: FloatArray, market: Market) -> RiskReport:
         """Measure the book ``(n_symbols,)``; UNKNOWN is a report with a reason, never an exception."""

@@ -194,6 +194,8 @@ class SimulatedBars:
     ----------
     n_rows : int
         Bars of the run.
+    first_ns, last_ns : int
+        Earliest and latest stamps of the run.
     sessions : Sessions
     slicer : Slicer
         Its counters are those of the run in progress.
@@ -219,6 +221,10 @@ class SimulatedBars:
         self._columns = columns.take(np.flatnonzero(inside))
         self._symbols = tuple(symbols) or columns.names
         self.n_rows = len(self._columns)
+        if not self.n_rows:
+            raise DataError("D001", "no simulated bar lies in the span", "universe.first, universe.last")
+        self.first_ns = int(self._columns.ts_close_ns.min())
+        self.last_ns = int(self._columns.ts_close_ns.max())
         self.slicer = Slicer(self._symbols, self.sessions)
 
     @property

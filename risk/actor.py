@@ -16,11 +16,15 @@ class CovarianceOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    half_life_sessions: float = Field(default=5.0, gt=0.0)
-    half_life_nights: float = Field(default=20.0, gt=0.0)
-    prior_sessions: float = Field(default=20.0, gt=0.0)
-    shrink_frac: float = Field(default=1e-6, ge=1e-6, le=1.0)
-    cov_refresh_min: int = Field(default=30, ge=1)
+    half_life_sessions: float = Field(default=5.0, gt=0, description="Half-life of minute returns, sessions.")
+    half_life_nights: float = Field(default=20.0, gt=0, description="Half-life of overnight returns, nights.")
+    prior_sessions: float = Field(default=20.0, gt=0, description="Weight of the daily history, in sessions.")
+    shrink_frac: float = Field(
+        default=1e-6, ge=1e-6, le=1, description="Shrinkage of the covariance to its mean variance."
+    )
+    cov_refresh_min: int = Field(
+        default=30, ge=1, description="Refresh covariance and factor every so many minutes."
+    )
 
 
 class RiskActor:

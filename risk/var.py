@@ -176,10 +176,12 @@ class GaussianVarOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    confidence: float = Field(default=0.99, gt=0.5, lt=1.0)
-    horizon_days: float = Field(default=10.0, gt=0.0, le=365.0)
-    scenarios: int = Field(default=5_000, ge=100, le=1_000_000)
-    seed: int = Field(default=7, ge=0)
+    confidence: float = Field(
+        default=0.99, gt=0.5, lt=1, description="Confidence of VaR and ES, whole basis points."
+    )
+    horizon_days: float = Field(default=10, gt=0, le=365, description="Horizon of VaR, sessions.")
+    scenarios: int = Field(default=5_000, ge=100, le=1_000_000, description="Monte Carlo scenarios.")
+    seed: int = Field(default=7, ge=0, description="Seed of the scenarios; fixed over the run.")
 
     @field_validator("confidence")
     @classmethod

@@ -41,9 +41,7 @@ def check_all(config: Config) -> Iterator[str]:
     yield _line("strategies", "ok", ", ".join(names))
     yield _line("allocator", "ok" if config.allocator.options else "off", config.allocator.kind)
     if config.redis is None:
-        yield _line(
-            "redis", "off", "alerts go to the terminal and the run folder; set [redis] url to publish"
-        )
+        yield _line("redis", "off", "alerts go to the terminal and the run folder")
     yield _numba_cache()
 
 

@@ -328,6 +328,10 @@ def _symbols_in(options: BaseModel) -> Iterator[tuple[Path_, str]]:
 
 def _contradictions(config: Config) -> Iterator[Fault]:
     """Check what no single table can know."""
+    first, last = config.universe.first, config.universe.last
+    if first and last and len(first) == len(last) and first > last:
+        what = f"universe.first must not be after universe.last, was {first} and {last}"
+        yield Fault("C011", ("universe", "first"), what)
     listed = config.universe.symbols
     for symbol, path in config.symbol_paths.items():
         if listed and symbol not in listed:

@@ -8,6 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from risk.actor import CovarianceOptions
+from risk.var import GaussianVarOptions
+
 
 class Table(BaseModel):
     """Options that every table of the configuration has in common."""
@@ -110,7 +113,7 @@ class AllocatorTable(Table):
     )
 
 
-class RiskTable(Table):
+class RiskTable(Table, GaussianVarOptions, CovarianceOptions):
     """[risk]: the limit, and how VaR is measured."""
 
     model: Literal["gaussian"] = Field(default="gaussian", description="Risk model.")
@@ -119,10 +122,6 @@ class RiskTable(Table):
         gt=0,
         description='The limit is a positive loss amount. For "halt at a loss of $150k" write 150000.',
     )
-    confidence: float = Field(default=0.99, gt=0.5, lt=1, description="Confidence of VaR and ES.")
-    horizon_days: int = Field(default=10, ge=1, le=250, description="Horizon of VaR, sessions.")
-    scenarios: int = Field(default=5_000, ge=100, le=1_000_000, description="Monte Carlo scenarios.")
-    seed: int = Field(default=7, ge=0, description="Seed of the scenarios; fixed over the run.")
     history: Path | None = Field(
         default=None,
         description="Daily closes (date, symbol, close) that seed the covariance; absent = none.",
@@ -133,25 +132,11 @@ class RiskTable(Table):
         le=0.95,
         description="Share of the limit that a target may use; below the 0.95 of resuming.",
     )
-    cov_refresh_min: int = Field(
-        default=30, ge=1, description="Refresh covariance and factor every so many minutes."
-    )
     price_max_age_min: int = Field(
         default=15, ge=1, description="A held price older than this makes VaR unknown."
     )
-    half_life_sessions: float = Field(default=5.0, gt=0, description="Half-life of minute returns, sessions.")
-    half_life_nights: float = Field(default=20.0, gt=0, description="Half-life of overnight returns, nights.")
-    shrink_frac: float = Field(
-        default=1e-6, ge=1e-6, lt=1, description="Shrinkage of the covariance to its mean variance."
-    )
-    prior_sessions: float = Field(default=20.0, ge=0, description="Weight of the daily history, in sessions.")
     warn_frac: float = Field(
         default=0.80, gt=0, le=1, description="Share of the limit at which a warning is given."
-    )
-    step_max_s: float = Field(
-        default=5.0,
-        gt=0,
-        description="The daemon's watchdog halts when one step takes longer; unused by replay.",
     )
 
 

@@ -100,7 +100,7 @@ def replay(
     keys = run_files.keys_from_environment() if orders else Keys()
     history = read_history(config.risk.history, config.symbols, source.first_day)
     folder = run_files.make_folder(config, out)
-    listener.on_start(config, folder.name, len(config.symbols), source.n_sessions, source.n_bars or 0)
+    listener.on_start(config, folder.name, len(config.symbols), source.n_sessions, source.feed.n_rows)
     run = _Run(config, folder, source, keys, history, listener)
     exit_reason = "interrupted"
     try:
@@ -150,7 +150,7 @@ class _Run:
         self._started_s = stopwatch_s()
         with _Interrupt() as interrupt:
             asyncio.run(self._loop.run(_merged(self._source.records(), orders, interrupt)))
-        received, accounted = self._source.received, self._loop.status.accounted
+        received, accounted = self._source.feed.received, self._loop.status.accounted
         if received != accounted:
             raise InvariantError(f"{received} bars received, {accounted} accounted for")
 
@@ -170,7 +170,7 @@ class _Run:
         done = status.accounted
         var_usd = status.risk.var_usd if status.risk is not None else 0.0
         per_s = done / (now_s - self._started_s)
-        self._listener.on_progress(done, self._source.n_bars, status.ts_ns, per_s, var_usd)
+        self._listener.on_progress(done, self._source.feed.n_rows, status.ts_ns, per_s, var_usd)
 
     def finish(self) -> dict[str, Any]:
         """Close the tables and sum up; called however the run ended."""

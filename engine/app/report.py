@@ -24,7 +24,6 @@ from engine.app.report_data import RunData, read_run
 from engine.app.statistics import EquityStatistics, periods_per_year
 from engine.app.terminal import exchange_zone
 
-_BUDGET_FRAC: Final = 0.90
 #: More spans than this cannot be told apart on a chart; the table below it still counts them.
 _SPANS_MAX: Final = 500
 
@@ -163,18 +162,17 @@ def _var_chart(data: RunData, found: list[Span], clock: Clock) -> dict[str, Any]
     risk = data.risk.numbers
     upper = risk["var_upper_usd"]
     lines = [Line("VaR, upper", "main", upper), Line("VaR", "second", risk["var_usd"])]
-    limit = risk.get("var_limit_usd")
-    if limit is None and data.var_limit_usd is not None:
-        limit = np.full(len(upper), data.var_limit_usd)
-    if limit is not None:
-        budget_frac = float(data.config.get("risk", {}).get("budget_frac", _BUDGET_FRAC))
-        lines += [Line("Limit", "limit", limit), Line("Budget", "budget", limit * budget_frac)]
+    limit_usd = data.var_limit_usd
+    if limit_usd is not None:
+        limit = np.full(len(upper), limit_usd)
+        budget_frac = float(data.config["risk"]["budget_frac"])
+        lines += [Line("Configured limit", "limit", limit), Line("Budget", "budget", limit * budget_frac)]
     unknown = int(np.count_nonzero(np.isnan(upper)))
     stopped = sum(span.stop - span.start for span in found if span.state == "HALTED")
     reduced = sum(span.stop - span.start for span in found if span.state == "REDUCING")
     words = [
         _alt("VaR (upper)", usd, upper),
-        f"The limit at the end was {usd(float(limit[-1]))}." if limit is not None else "",
+        f"The configured limit was {usd(limit_usd)}." if limit_usd is not None else "",
         f"Trading was halted on {stopped:,} bars and reducing on {reduced:,} of {len(upper):,}."
         if found
         else "",

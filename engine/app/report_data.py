@@ -25,8 +25,6 @@ _COLUMNS: Final = {
     "book": ("ts", "equity_usd", "gross_usd"),
     "risk": ("ts", "var_usd", "var_upper_usd", "state"),
 }
-#: Read when a table has them.
-_OPTIONAL: Final = {"risk": ("var_limit_usd",)}
 
 
 _BATCH_ROWS: Final = 65_536
@@ -172,8 +170,7 @@ def _read_table(path: Path, name: str) -> Columns:
         missing = [column for column in needed if column not in has]
         if missing:
             raise _damaged(path, f"it has no column {', '.join(missing)}")
-        optional = [column for column in _OPTIONAL.get(name, ()) if column in has]
-        return _columns(pq.read_table(path, columns=[*needed, *optional]))
+        return _columns(pq.read_table(path, columns=list(needed)))
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from None
 

@@ -36,7 +36,7 @@ class PastRun(msgspec.Struct, frozen=True):
 
 def iso(ts_ns: int) -> str:
     """Write an instant: 2018-02-20T14:31:00Z."""
-    return str(np.datetime64(ts_ns, "s" if ts_ns < 10**11 else "ns").astype("datetime64[s]")) + "Z"
+    return str(np.datetime64(ts_ns, "ns").astype("datetime64[s]")) + "Z"
 
 
 def make_folder(config: Config, out: Path | None) -> Path:

@@ -12,6 +12,7 @@ from engine.app.config import Config
 from engine.app.config_errors import symbols_absent
 from engine.app.plugins import registry
 from engine.events import Nanos, Record
+from engine.ports import Feed
 from feeds.calendars import zone_of
 from feeds.context import FeedContext
 from feeds.files import fingerprint, symbols_in
@@ -32,40 +33,26 @@ class Source:
         SHA-256 of the bars, or of the options that make them.
     """
 
-    def __init__(self, feed: Any, name: str, fingerprint: str) -> None:
-        self._feed = feed
+    def __init__(self, feed: Feed, name: str, fingerprint: str) -> None:
+        self.feed = feed
         self.name = name
         self.fingerprint = fingerprint
 
     def records(self) -> AsyncIterator[Record]:
         """Return the records of the run, from the beginning."""
-        records: AsyncIterator[Record] = self._feed.bars()
-        return records
-
-    @property
-    def received(self) -> int:
-        """Bars taken from the source so far."""
-        return int(self._feed.received)
-
-    @property
-    def n_bars(self) -> int | None:
-        """Bars of the whole run; None when the feed cannot tell."""
-        return getattr(self._feed, "n_rows", None)
+        return self.feed.bars()
 
     @property
     def n_sessions(self) -> int:
         """Sessions of the calendar in the span of the bars."""
-        sessions = self._feed.sessions
-        first_ns = getattr(self._feed, "first_ns", sessions.open_ns[0])
-        last_ns = getattr(self._feed, "last_ns", sessions.close_ns[-1])
-        return int(((sessions.close_ns >= first_ns) & (sessions.open_ns < last_ns)).sum())
+        feed = self.feed
+        return int(((feed.sessions.close_ns >= feed.first_ns) & (feed.sessions.open_ns < feed.last_ns)).sum())
 
     @property
     def first_day(self) -> int:
         """Day of the first session, since 1970-01-01: what is known before it is history."""
-        sessions = self._feed.sessions
-        first_ns = getattr(self._feed, "first_ns", sessions.open_ns[0])
-        return int(sessions.day[sessions.close_ns >= first_ns][0])
+        sessions = self.feed.sessions
+        return int(sessions.day[sessions.close_ns >= self.feed.first_ns][0])
 
 
 def open_source(config: Config, last_ns: Nanos | None = None) -> Source:

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 LINES_A_SESSION = 12
 LINES_A_RUN = 300
 #: Under this many sessions there is no Sharpe ratio (as in ``engine.app.statistics``).
-SESSIONS_MIN = 20
 _STATE_MARK = {TradingState.HALTED: "HALT", TradingState.REDUCING: "REDUCE", TradingState.ACTIVE: "ACTIVE"}
 #: A rebalance that trades less changes nothing that a person would see.
 _TURNOVER_MIN_FRAC = 0.0005
@@ -324,17 +323,15 @@ def sharpe_text(summary: Mapping[str, Any]) -> str:
 
     Examples
     --------
-    >>> sharpe_text({"sharpe": None, "sessions": 5})
+    >>> sharpe_text({"sharpe": None, "sharpe_reason": "5 sessions (needs 20)"})
     'not shown: 5 sessions (needs 20)'
     >>> sharpe_text({"sharpe": 1.204, "sharpe_se": 2.0, "sessions": 63})
     '1.20 +/- 2.00 (63 sessions)'
     """
-    sessions, sharpe = summary["sessions"], summary["sharpe"]
-    if sharpe is not None:
-        return f"{sharpe:.2f} +/- {summary['sharpe_se']:.2f} ({_count(sessions, 'session')})"
-    if sessions < SESSIONS_MIN:
-        return f"not shown: {_count(sessions, 'session')} (needs {SESSIONS_MIN})"
-    return f"not shown: {summary.get('sharpe_reason') or 'unknown'}"
+    if summary["sharpe"] is None:
+        return f"not shown: {summary['sharpe_reason']}"
+    sessions = _count(summary["sessions"], "session")
+    return f"{summary['sharpe']:.2f} +/- {summary['sharpe_se']:.2f} ({sessions})"
 
 
 def exchange_zone(calendar: str) -> tuple[tzinfo, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+import risk
 from engine.app.config import Config
 from engine.app.plugins import registry
 from engine.book import Book, Funding
@@ -28,10 +29,9 @@ from engine.ports import (
     StrategyContext,
 )
 from feeds.calendars import minutes_per_session
-from risk.actor import CovarianceOptions, RiskActor
+from risk.actor import RiskActor
 from risk.gate import RiskGate
 from risk.limits import HaltLatch
-from risk.var import GaussianVarOptions, build_gaussian
 
 #: Horizon of expected returns for an allocator that has none of its own.
 _HORIZON_MIN = 60.0
@@ -88,7 +88,7 @@ def build_loop(
     has_desk = allocator is not None or bool(config.book.positions)
     desk = _desk(config, layout, session_min, history) if has_desk else None
     bus = Bus(strategies, desk, allocator, Verifier(config.operator.instance, keys))
-    return Loop(bus, allocator, listener, journal)
+    return Loop(bus, listener, journal)
 
 
 def _strategy(kind: str, options: object, context: StrategyContext) -> Strategy:
@@ -106,28 +106,13 @@ def _allocator(config: Config, layout: Layout, session_min: int) -> Allocator | 
 
 def _desk(config: Config, layout: Layout, session_min: int, history: DailyHistory | None) -> TradingDesk:
     table = config.risk
-    model = build_gaussian(
-        GaussianVarOptions(
-            confidence=table.confidence,
-            horizon_days=table.horizon_days,
-            scenarios=table.scenarios,
-            seed=table.seed,
-        ),
-        layout.symbols,
-    )
-    covariance = CovarianceOptions(
-        half_life_sessions=table.half_life_sessions,
-        half_life_nights=table.half_life_nights,
-        prior_sessions=table.prior_sessions,
-        shrink_frac=table.shrink_frac,
-        cov_refresh_min=table.cov_refresh_min,
-    )
+    model = risk.REGISTRY[table.model].build(table, layout.symbols)
     funding = Funding(**config.funding.model_dump())
     opening = np.concatenate([np.zeros(2 * len(layout.spreads)), np.array([*config.book.positions.values()])])
     book = Book(layout, config.book.equity_usd, opening, funding, table.price_max_age_min)
     return TradingDesk(
         book,
-        RiskActor(covariance, model, layout.symbols, session_min, history),
+        RiskActor(table, model, layout.symbols, session_min, history),
         RiskGate(model, table.budget_frac * table.var_limit_usd),
         HaltLatch(table.var_limit_usd, table.warn_frac),
         Costs(**config.costs.model_dump(), lot=config.book.lot or 0.0),

@@ -164,7 +164,6 @@ class RunFolder:
         self._quarantine_path = folder / "quarantine.jsonl"
         self._quarantine: TextIO | None = None
         self._quarantined = 0
-        self._state = TradingState.ACTIVE
 
     def on_step(self, seq: int, record: Record, events: list[Event], state: TradingState) -> None:
         """Take one step of the loop; ``state`` is the trading state after it."""

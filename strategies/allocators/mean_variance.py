@@ -75,6 +75,8 @@ class MeanVariance:
         faults = bad_inputs(problem)
         if faults:
             return Targets("bad_input", _NONE, binding=faults)
+        if not (problem.side.any() or problem.held_leg_frac.any()):
+            return Targets("optimal", np.zeros(problem.held_leg_frac.size), objective=0.0, solver="none")
         wiring, limits = self._wiring, self._limits
         plan = make_plan(wiring, problem, limits.gross_max_frac)
         if not plan.is_live.any():

@@ -125,7 +125,7 @@ def engine_of(
     )
     recorder = Recorder()
     verifier = Verifier("test", Keys(OPERATOR_KEY, HALT_KEY))
-    return Loop(Bus(chosen, desk, solver, verifier), solver, recorder), recorder
+    return Loop(Bus(chosen, desk, solver, verifier), recorder), recorder
 
 
 def command(kind: str, ts_ns: int, *, key: bytes = OPERATOR_KEY, nonce: str = "", **fields: Any) -> Command:

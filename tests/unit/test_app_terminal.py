@@ -45,7 +45,7 @@ SUMMARY: dict[str, Any] = {
     "funding_usd": -204.0,
     "max_drawdown_frac": 0.0031,
     "sharpe": None,
-    "sharpe_reason": "too_short",
+    "sharpe_reason": "5 sessions (needs 20)",
     "var_last_usd": 118_902.0,
     "var_peak_usd": 151_204.0,
     "seconds": 0.41,

@@ -29,17 +29,17 @@ def body(**changes) -> CommandBody:
     return CommandBody(**{**fields, **changes})
 
 
-def judge(command: Command, now_ns: int = 150) -> str:
+def judge(command: Command) -> str:
     """Judge with a fresh verifier."""
-    return Verifier("desk-1", Keys(operator=OPERATOR, halt=HALT)).judge(command, now_ns)[0]
+    return Verifier("desk-1", Keys(operator=OPERATOR, halt=HALT)).judge(command)[0]
 
 
 def test_valid_command_counts_once() -> None:
     """A nonce counts once; its second use is a replay."""
     verifier = Verifier("desk-1", Keys(operator=OPERATOR, halt=HALT))
     command = sign(body(), OPERATOR, 150)
-    assert verifier.judge(command, 150)[0] == ""
-    assert verifier.judge(command, 151)[0] == "replayed"
+    assert verifier.judge(command)[0] == ""
+    assert verifier.judge(command)[0] == "replayed"
 
 
 def test_signature_is_that_of_any_hmac_tool() -> None:
@@ -69,7 +69,7 @@ def test_known_vector_made_with_openssl() -> None:
 )
 def test_each_false_claim_is_refused(changes, key, now_ns, reason) -> None:
     """Wrong key, too small a key, other engine, no reason, wrong time, unknown kind."""
-    assert judge(sign(body(**changes), key, now_ns), now_ns) == reason
+    assert judge(sign(body(**changes), key, now_ns)) == reason
 
 
 def test_halting_needs_the_lower_key_only() -> None:
@@ -94,17 +94,17 @@ def test_any_text_is_judged_and_none_crashes(text) -> None:
 def test_empty_key_signs_nothing() -> None:
     """An engine without keys obeys nobody, not somebody without a key."""
     verifier = Verifier("desk-1", Keys())
-    assert verifier.judge(sign(body(), b"", 150), 150)[0] == "bad_signature"
+    assert verifier.judge(sign(body(), b"", 150))[0] == "bad_signature"
 
 
 def test_used_nonces_survive_a_restart() -> None:
     """Replay protection is state."""
     first = Verifier("desk-1", Keys(operator=OPERATOR))
     command = sign(body(), OPERATOR, 150)
-    assert first.judge(command, 150)[0] == ""
+    assert first.judge(command)[0] == ""
     second = Verifier("desk-1", Keys(operator=OPERATOR))
     second.restore(first.state())
-    assert second.judge(command, 160)[0] == "replayed"
+    assert second.judge(command)[0] == "replayed"
 
 
 def test_commands_file_round_trips_in_order_of_time() -> None:

@@ -130,6 +130,38 @@ def test_raised_limit_must_say_when_it_reverts_and_reverts_by_itself() -> None:
     assert seen.last(LimitChanged).principal == "timer"
 
 
+def limit_after(*commands, minute: int) -> float:
+    """Return the limit in force after some commands, at a minute."""
+    loop, _ = engine_of(["A/B"], {})
+    records = [slice_of([100.0, 50.0], minute=m, session=1) for m in range(1, minute + 1)]
+    for record in sorted([*records, *commands], key=lambda r: getattr(r, "ts_close_ns", 0) or r.ts_ns):
+        loop.step(record)
+    return loop.bus.desk.latch.var_limit_usd
+
+
+def limits(minute: int, usd: float, until: int | None = None):
+    """Sign a change of the limit shortly after a minute."""
+    args = {"var_limit_usd": usd, "revert_ns": float(ts(until)) if until else 0.0}
+    return command("limits", ts(minute) + 1, args=args)
+
+
+def test_lowering_for_good_outlives_an_earlier_temporary_raise() -> None:
+    """A timer must never put a limit above what the operator said last."""
+    assert limit_after(limits(1, 200_000, until=5), limits(3, 100_000), minute=6) == 100_000
+
+
+def test_nested_raises_end_at_the_standing_limit() -> None:
+    """Two temporary raises do not make a permanent one."""
+    changes = [limits(1, 200_000, until=5), limits(2, 250_000, until=4)]
+    assert limit_after(*changes, minute=3) == 250_000
+    assert limit_after(*changes, minute=6) == 150_000
+
+
+def test_temporary_cut_may_be_lifted_early() -> None:
+    """Going back to the standing limit is no raise."""
+    assert limit_after(limits(1, 50_000, until=9), limits(3, 150_000), minute=4) == 150_000
+
+
 def test_suspect_price_of_a_held_symbol_reduces_and_clears_by_itself() -> None:
     """One bad tick is no halt; three calm measures after it trading is open again."""
     loop, seen = engine_of(["A/B"], LONG_AT_2)
@@ -249,12 +281,12 @@ def test_journal_replays_to_the_same_journal_digest_without_solving(tmp_path) ->
     """The recorded answers are used; the journal covers everything that decided the run."""
     loop, _ = engine_of(["A/B", "C/B"], SCRIPT)
     writer = JournalWriter(tmp_path, "hash")
-    journalled = Loop(loop.bus, loop._allocator, lambda *_: None, writer)
+    journalled = Loop(loop.bus, lambda *_: None, writer)
     for record in busy_day():
         journalled.step(record)
     writer.close()
     other, _ = engine_of(["A/B", "C/B"], SCRIPT)
-    again = Loop(other.bus, None, lambda *_: None)
+    again = Loop(other.bus, lambda *_: None)
     again.replay_journal(JournalReader(tmp_path))
     assert again.journal_digest.hexdigest() == journalled.journal_digest.hexdigest()
     assert again.digest.hexdigest() == journalled.digest.hexdigest()

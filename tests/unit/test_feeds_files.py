@@ -215,7 +215,12 @@ def test_a_single_late_row_is_late(tmp_path: Path) -> None:
         ("bars.csv", HEADER.encode(), "D001", "has a header but no rows (37 bytes)"),
         ("bars.csv", b"timestamp,symbol,open,high,low,close\n1,A,1,1,1,1\n", "D003", "ts, volume"),
         ("bars.parquet", b"no parquet at all", "D004", "cannot be read"),
-        ("bars.csv.gz", gzip.compress((HEADER + "".join(ROWS)).encode(), mtime=0)[:60], "D004", "cannot be read"),
+        (
+            "bars.csv.gz",
+            gzip.compress((HEADER + "".join(ROWS)).encode(), mtime=0)[:60],
+            "D004",
+            "cannot be read",
+        ),
         ("bars.csv", b"\xff\xfe\x00bad", "D003", "no column"),
         ("bars.xlsx", b"", "D004", "no known format"),
     ],

@@ -65,17 +65,6 @@ def read_json(path: Path) -> Any:
         raise bad_argument(f"{path} is not UTF-8 text", str(path)) from None
 
 
-def check_dates(first: str | None, last: str | None) -> None:
-    """Refuse dates (or instants) that are none, or dates that stand in the wrong order."""
-    for option, text in (("--from", first), ("--to", last)):
-        try:
-            datetime.fromisoformat(text or "2026-01-05")
-        except ValueError:
-            raise bad_argument(f'{option} must be a date like 2026-01-05, was "{text}"', option) from None
-    if first and last and len(first) == len(last) == len("2026-01-05") and first > last:
-        raise bad_argument(f"--from must not be after --to, was {first} and {last}", "--from")
-
-
 def instant_ns(text: str, option: str) -> int:
     """Read an instant with its time zone, as nanoseconds UTC.
 

@@ -15,7 +15,6 @@ from engine.app.verbs.options import (
     From,
     Overrides,
     To,
-    check_dates,
     load_config,
     to_json,
 )
@@ -47,7 +46,6 @@ def replay(
     from engine.app.terminal import Silent, Terminal
     from engine.app.verbs.about import installed_version
 
-    check_dates(first, last)
     checked = load_config(config, overrides, data, first, last)
     from engine.app.replay import replay as run
 
@@ -95,7 +93,6 @@ def lookahead(
     """Prove that no signal looks ahead: truncated data must give the same past; exit 3 if not."""
     from engine.app.config_errors import located
 
-    check_dates(first, last)
     checked = load_config(config, overrides, data, first, last)
     from engine.app.replay import lookahead as run
 
