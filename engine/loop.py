@@ -84,9 +84,16 @@ class Loop:
         async for record in records:
             self.step(record)
 
-    def replay_journal(self, records: Iterable[tuple[int, Record]]) -> None:
-        """Step through a journal: recorded answers are used, nothing is solved again."""
-        self.journal_digest = JournalDigest()
+    def replay_journal(self, records: Iterable[tuple[int, Record]]) -> str:
+        """Step through a journal: recorded answers are used, nothing is solved again.
+
+        Returns
+        -------
+        str
+            The digest over every record and event; equal to that of the run that wrote the journal.
+        """
+        self.journal_digest = digest = JournalDigest()
         for _, record in records:
             self._take(record)
             self.bus.take_problem()
+        return digest.hexdigest()

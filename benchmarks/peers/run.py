@@ -92,12 +92,16 @@ def table(outcomes: dict[tuple[str, str], list[Outcome]], names: Sequence[str], 
         versions = next((run.version for run in taken if run.version), "")
         cells = [cell for mode in MODES for cell in _cells(runs[mode], size)]
         ratios = [_median_s(runs[mode]) / best[mode] for mode in MODES if runs[mode]]
-        factors = " / ".join("–" if math.isnan(ratio) else f"{ratio:,.2g}" for ratio in ratios)
+        factors = " / ".join(_ratio(ratio) for ratio in ratios)
         fills = max((run.fills for run in taken), default=0)
         same = "; ".join(sorted(faults)) or ("yes" if all(run.is_equal for run in taken) else "**no**")
         counted = f"{fills:,}" if fills else "–"
         lines.append(f"| {name} {versions} | {' | '.join(cells)} | {factors} | {counted} | {same} |")
     return "\n".join(lines)
+
+
+def _ratio(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _median_s(runs: Sequence[Outcome]) -> float:

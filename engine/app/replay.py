@@ -25,7 +25,7 @@ from engine.clock import stopwatch_s
 from engine.commands import Keys
 from engine.errors import DataError, InvariantError
 from engine.events import BarSlice, Command, Event, Record, Signal, TradingState
-from engine.journal import JournalWriter
+from engine.journal import JournalReader, JournalWriter
 from engine.loop import Loop
 from engine.ports import Effect
 from engine.sinks.run_folder import RunFolder
@@ -231,6 +231,8 @@ async def _merged(
 def verify(folder: Path, data: Path | None) -> dict[str, Any]:
     """Replay a run folder again, in a scratch folder, and compare digests.
 
+    A journal that the run kept is replayed too: its recorded answers must give every event again.
+
     Parameters
     ----------
     folder : Path
@@ -241,7 +243,8 @@ def verify(folder: Path, data: Path | None) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``digest``, ``expected_digest``, ``is_equal``.
+        ``digest``, ``expected_digest``, ``is_equal``; with a journal also ``journal_digest`` and
+        ``expected_journal_digest``, and ``is_equal`` covers both.
 
     Raises
     ------
@@ -260,7 +263,21 @@ def verify(folder: Path, data: Path | None) -> dict[str, Any]:
             listener=Silent(),
         )
     digest = result.summary["digest"]
-    return {"digest": digest, "expected_digest": past.digest, "is_equal": digest == past.digest}
+    answer = {"digest": digest, "expected_digest": past.digest, "is_equal": digest == past.digest}
+    if past.journal_digest is not None:
+        again = _journal_digest(past, folder / "journal")
+        answer |= {"journal_digest": again, "expected_journal_digest": past.journal_digest}
+        answer["is_equal"] = answer["is_equal"] and again == past.journal_digest
+    return answer
+
+
+def _journal_digest(past: run_files.PastRun, folder: Path) -> str:
+    """Replay a journal: nothing is read from the bars, and nothing is solved again."""
+    config = past.config
+    history = read_history(config.risk.history, config.symbols, open_source(config).first_day)
+    keys = run_files.keys_from_environment() if past.commands else Keys()
+    loop = build_loop(config, history, keys, lambda *_: None)
+    return loop.replay_journal(JournalReader(folder))
 
 
 def lookahead(config: Config) -> dict[str, Any]:

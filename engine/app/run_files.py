@@ -31,6 +31,7 @@ class PastRun(msgspec.Struct, frozen=True):
 
     config: Config
     digest: str
+    journal_digest: str | None
     commands: Path | None
 
 
@@ -239,7 +240,8 @@ def read_past_run(folder: Path, data: Path | None) -> PastRun:
     """
     try:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        digest = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["digest"]
+        past = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        digest, journal_digest = past["digest"], past["journal_digest"]
         overrides = [f"feed.path={json.dumps(str(data.resolve()))}"] if data is not None else []
         config = load(folder / "config.toml", overrides)
         bars, commands = run["data"], run["commands"]
@@ -252,4 +254,4 @@ def read_past_run(folder: Path, data: Path | None) -> PastRun:
     if now != bars["fingerprint"]:
         hint = "The result would be another. Name the bars of the run with --data."
         raise DataError("D012", "the bars have changed since the run", bars["path"], hint)
-    return PastRun(config, digest, folder / commands if commands else None)
+    return PastRun(config, digest, journal_digest, folder / commands if commands else None)

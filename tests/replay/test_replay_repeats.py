@@ -15,7 +15,7 @@ from engine.app.config import load
 from engine.app.init import scaffold
 from engine.app.replay import lookahead, replay, verify
 from engine.app.terminal import Silent
-from engine.errors import DataError
+from engine.errors import DataError, JournalError
 from engine.events import CLOSE
 from feeds.simulated import SimulatedOptions, write
 
@@ -118,6 +118,22 @@ def test_verify_repeats_a_run_and_notices_other_bars(tmp_path, tape) -> None:
     with pytest.raises(DataError) as caught:
         verify(tmp_path / "a", moved)
     assert caught.value.code == "D012"
+
+
+def test_verify_replays_the_journal_and_notices_damage(tmp_path, tape) -> None:
+    """The journal of a run gives every event again; one edited byte is refused, not replayed."""
+    config = config_of(tmp_path, tape, "mean_variance")
+    config.write_text(config.read_text() + "[output]\njournal = true\n")
+    run(config, tmp_path / "a")
+    answer = verify(tmp_path / "a", None)
+    assert answer["is_equal"]
+    assert answer["journal_digest"] == answer["expected_journal_digest"]
+    (segment,) = (tmp_path / "a" / "journal").glob("*.journal")
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    with pytest.raises(JournalError):
+        verify(tmp_path / "a", None)
 
 
 def test_lookahead_passes_honest_strategies(tmp_path, tape) -> None:
