@@ -188,7 +188,7 @@ class Book:
     def mark(self, slice_: BarSlice) -> BookMarked:
         """Accrue funding at a new session, then mark to the slice's closes."""
         if slice_.session != self._session:
-            if self._session >= 0 and not self.is_flat:
+            if self._session >= 0:
                 self._accrue(slice_.session - self._session)
             self._session = slice_.session
         gross_usd, net_usd, opening_usd, fault = mark(slice_.bars, self.marks, self._age_max_min)

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from engine import legs
-from engine.commands import CommandBody, Verifier
+from engine.commands import TIME_MAX_NS, CommandBody, Verifier
 from engine.desk import TradingDesk
 from engine.events import (
     Alert,
@@ -25,6 +25,7 @@ from engine.events import (
     CommandJudged,
     Event,
     LimitChanged,
+    Nanos,
     Record,
     Reject,
     Side,
@@ -76,6 +77,7 @@ class Bus:
         self._wanted = np.zeros(len(spreads))
         self._found = np.zeros(len(spreads), dtype=np.int64)
         self._unwanted: tuple[int, ...] = ()
+        self._was_commanded = False
 
     def dispatch(self, seq: int, record: Record) -> list[Event]:
         """Hand one record to everyone it concerns; return what happened, in order."""
@@ -89,7 +91,18 @@ class Bus:
             case BarRejected(reason=Reject.CONFLICT | Reject.COLLAR):
                 text = f"{record.symbol}: bar rejected, {record.reason.value}"
                 return [record, Alert(record.ts_close_ns, "warning", "bar_rejected", text)]
-            case BarRejected() | BarSuspended() | BarConfirmed():
+            case BarSuspended():
+                change_frac = record.close_usd / record.reference_usd - 1.0
+                text = f"{record.symbol}: a jump of {change_frac:+.1%} waits for confirmation"
+                return [record, Alert(record.ts_close_ns, "warning", "bar_suspended", text)]
+            case BarConfirmed():
+                if self.desk is not None:
+                    self.desk.on_jump()
+                text = (
+                    f"{record.symbol}: the jump is confirmed; if it was a split, the position is not adjusted"
+                )
+                return [record, Alert(record.ts_close_ns, "warning", "bar_confirmed", text)]
+            case BarRejected():
                 return [record]
             case _:
                 raise TypeError(f"{type(record).__name__} is not handled by this bus")
@@ -121,7 +134,9 @@ class Bus:
         if desk is None or self._allocator is None:
             return events
         # Sides and holdings change only in minutes with more than the routine events (marked, measured).
-        changed = self._unwanted if len(events) == _ROUTINE else self._changed(events, desk)
+        is_routine = len(events) == _ROUTINE and not self._was_commanded
+        changed = self._unwanted if is_routine else self._changed(events, desk)
+        self._was_commanded = False
         if self._allocator.due(slice_.minute, len(changed)) or self._rebalance_asked:
             self._rebalance_asked = False
             outlooks = [strategy.outlook() for strategy in self.strategies]
@@ -148,6 +163,7 @@ class Bus:
 
     def _on_command(self, command: Command) -> list[Event]:
         self._now_ns = max(self._now_ns, command.ts_ns)
+        self._was_commanded = True
         reason, body = self._verifier.judge(command)
         kind, principal = (body.kind, body.principal) if body is not None else ("unknown", "")
         if reason or body is None or self.desk is None:
@@ -167,20 +183,28 @@ class Bus:
                 return "", desk.halt(ts_ns, f"operator {body.principal}: {body.reason}")
             case "resume":
                 answer = desk.latch.resume(ts_ns, body.halt_id)
-                return ("", [answer]) if isinstance(answer, TradingStateChanged) else (answer, [])
+                if not isinstance(answer, TradingStateChanged):
+                    return answer, []
+                text = f"resumed by {body.principal}: only trades that lower VaR pass until it is calm"
+                return "", [answer, Alert(ts_ns, "warning", "reducing", text)]
             case "flatten":
                 return "", desk.flatten(ts_ns)
             case "rebalance":
                 self._rebalance_asked = True
                 return "", []
             case _:
-                limit_usd = body.args.get("var_limit_usd", float("nan"))
-                if not 0.0 < limit_usd < float("inf"):
-                    return "var_limit_usd must be a positive amount", []
-                revert_ns = int(body.args.get("revert_ns", 0.0))
-                if limit_usd > self._standing_limit_usd and revert_ns <= ts_ns:
-                    return "a raised limit must say when it reverts", []
-                return "", self._set_limit(limit_usd, revert_ns, body.principal)
+                return self._change_limit(ts_ns, body)
+
+    def _change_limit(self, ts_ns: Nanos, body: CommandBody) -> tuple[str, list[Event]]:
+        limit_usd = body.args.get("var_limit_usd", float("nan"))
+        revert_ns = body.args.get("revert_ns", 0.0)
+        if not 0.0 < limit_usd < float("inf"):
+            return "var_limit_usd must be a positive amount", []
+        if not (revert_ns == 0.0 or ts_ns < revert_ns < TIME_MAX_NS):
+            return "revert_ns must be 0 or lie ahead", []
+        if limit_usd > self._standing_limit_usd and revert_ns == 0.0:
+            return "a raised limit must say when it reverts", []
+        return "", self._set_limit(limit_usd, int(revert_ns), body.principal)
 
     def _set_limit(self, limit_usd: float, revert_ns: int, principal: str) -> list[Event]:
         """Change the limit, until ``revert_ns`` if positive; the last word replaces earlier ones."""
@@ -204,6 +228,7 @@ class Bus:
             "revert_ns": self._revert_ns,
             "wanted": self._wanted.copy(),
             "unwanted": list(self._unwanted),
+            "was_commanded": self._was_commanded,
         }
 
     def restore(self, state: State) -> None:
@@ -219,3 +244,4 @@ class Bus:
         self._revert_ns = state["revert_ns"]
         self._wanted[:] = state["wanted"]
         self._unwanted = tuple(state["unwanted"])
+        self._was_commanded = state["was_commanded"]

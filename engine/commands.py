@@ -18,6 +18,8 @@ from engine.events import Command, Nanos
 from engine.ports import State
 
 KINDS: Final = ("halt", "resume", "limits", "flatten", "rebalance")
+#: No time of a command lies beyond (the year 2116): what is stored must fit 64 bits everywhere.
+TIME_MAX_NS: Final = 1 << 62
 _REASON_MAX = 500
 
 
@@ -121,7 +123,8 @@ class Verifier:
         return self._refusal(command, body, command.ts_ns), body
 
     def _refusal(self, command: Command, body: CommandBody, now_ns: Nanos) -> str:
-        if body.kind not in KINDS or len(body.reason) > _REASON_MAX:
+        is_ordered = 0 <= body.issued_ns <= body.expires_ns < TIME_MAX_NS
+        if body.kind not in KINDS or len(body.reason) > _REASON_MAX or not is_ordered:
             return "malformed"
         keys = (self._keys.operator, self._keys.halt) if body.kind == "halt" else (self._keys.operator,)
         if not any(_signed_with(key, command) for key in keys):

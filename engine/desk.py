@@ -90,6 +90,11 @@ class TradingDesk:
         self._pending: TargetApproved | None = None
         self._pending_by_sleeve = False
         self._due = -1
+        self._jumped = False
+
+    def on_jump(self) -> None:
+        """Note that a jump beyond the collar was confirmed: risk is refreshed on the next slice."""
+        self._jumped = True
 
     def on_slice(self, slice_: BarSlice) -> list[Event]:
         """Take one minute: fill, mark, measure, judge."""
@@ -99,6 +104,10 @@ class TradingDesk:
         book = self.book
         events.append(book.mark(slice_))
         self.risk.observe(slice_)
+        if self._jumped:
+            # A confirmed jump is in the sums now; three calm measures under the old factor would be no proof.
+            self._jumped = False
+            self.risk.refresh()
         report = self._measure()
         events.append(
             RiskMeasured(
@@ -266,6 +275,8 @@ class TradingDesk:
     def flatten(self, ts_ns: Nanos) -> list[Event]:
         """Ask the gate for a flat book; it must lower VaR, and is the only thing that trades when HALTED."""
         events: list[Event] = []
+        if self._pending is not None:
+            events.append(TargetRefused(ts_ns, "superseded", self._pending.weight_frac))
         self._pending_by_sleeve = True
         self._judge(ts_ns, np.zeros_like(self.book.leg_quantity), True, events)
         return events
@@ -294,6 +305,7 @@ class TradingDesk:
             "pending": None if pending is None else msgspec.structs.astuple(pending),
             "pending_by_sleeve": self._pending_by_sleeve,
             "due": self._due,
+            "jumped": self._jumped,
         }
 
     def restore(self, state: State) -> None:
@@ -305,11 +317,12 @@ class TradingDesk:
         self._pending = self.gate.reissue(state["pending"]) if state["pending"] is not None else None
         self._pending_by_sleeve = state["pending_by_sleeve"]
         self._due = state["due"]
+        self._jumped = state["jumped"]
         self.gate.set_budget(self._rule.budget_frac * self.latch.var_limit_usd)
 
 
 def _by_sleeve(arrays: list[FloatArray], singles: int, fill_value: float) -> FloatArray:
     """Join what the strategies say, and fill up for the names outside any spread."""
     if len(arrays) == 1 and singles == 0:
-        return arrays[0]
+        return arrays[0].copy()
     return np.concatenate([*arrays, np.full(singles, fill_value)])

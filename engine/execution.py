@@ -7,6 +7,7 @@ basket fills at one common fraction, that of its tightest leg, so that participa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -28,6 +29,9 @@ from engine.events import (
 from engine.kernel import kernel
 from engine.oversight import Gate
 from engine.ports import Market
+
+#: A scale that the gate grants is tried again, lots and volumes included; True for the first trial.
+_ROUNDS: Final = (True, False, False, False)
 
 
 class Costs(msgspec.Struct, frozen=True):
@@ -66,12 +70,15 @@ def fillable(
     n_sleeves: int,
     bars: FloatArray,
     participation_max_frac: float,
+    lot: float,
     by_sleeve: bool,
 ) -> tuple[FloatArray, bool, bool]:
-    """Cut a target to what the opens and volumes of one minute allow.
+    """Cut a target to what the opens, the volumes and the lot of one minute allow.
 
-    A sleeve that wants to trade but lacks the open of a leg fills no leg at all. What is left of a basket is
-    cut by one fraction, that of its tightest leg, so that participation never breaks a hedge.
+    A sleeve that wants to trade but lacks the open of a leg fills no leg at all. If net trades do not fit, a
+    basket is cut by one fraction, that of its tightest leg, so that participation never breaks a hedge.
+    Sleeves that are baskets of their own share a symbol's room in proportion to what they want in the same
+    direction: nothing that nets away today may be counted on, since the other side may be cut as well.
 
     Parameters
     ----------
@@ -82,6 +89,8 @@ def fillable(
     bars : FloatArray, shape (5, n_symbols)
         The minute.
     participation_max_frac : float
+    lot : float
+        Steps are rounded towards none to multiples of it; a sleeve that would lose a leg does not trade.
     by_sleeve : bool
         Each sleeve is a basket; otherwise all are one.
 
@@ -89,7 +98,7 @@ def fillable(
     -------
     target : FloatArray, shape (n_legs,)
     lacks_open, is_cut : bool
-        Whether anything lapsed for want of an open, or of volume.
+        Whether anything lapsed for want of an open, or of volume (or lots).
     """
     n_legs = held.size
     lacks = np.zeros(n_sleeves, dtype=np.bool_)
@@ -97,33 +106,74 @@ def fillable(
     for leg in range(n_legs):
         lacks[leg_sleeve[leg]] |= np.isnan(bars[OPEN, leg_symbol[leg]])
         wants[leg_sleeve[leg]] |= target[leg] != held[leg]
-    net = np.zeros(bars.shape[1])
+    step = np.zeros(n_legs)
+    flow = np.zeros((2, bars.shape[1]))  # shares bought and sold, by symbol
     for leg in range(n_legs):
         if not lacks[leg_sleeve[leg]]:
-            net[leg_symbol[leg]] += target[leg] - held[leg]
+            step[leg] = target[leg] - held[leg]
+            flow[0 if step[leg] > 0.0 else 1, leg_symbol[leg]] += abs(step[leg])
+    fraction, is_cut = cut_fractions(
+        step, leg_symbol, leg_sleeve, n_sleeves, flow, participation_max_frac * bars[VOLUME], by_sleeve
+    )
+    reached = held.copy()
+    for leg in range(n_legs):
+        share = fraction[leg_sleeve[leg]]
+        if step[leg] != 0.0:
+            reached[leg] = target[leg] if share == 1.0 else held[leg] + step[leg] * share
+    if lot > 0.0:
+        is_cut |= round_to_lots(held, reached, leg_sleeve, n_sleeves, lot)
+    return reached, bool(np.any(lacks & wants)), is_cut
+
+
+@kernel
+def cut_fractions(
+    step: FloatArray,
+    leg_symbol: IntArray,
+    leg_sleeve: IntArray,
+    n_sleeves: int,
+    flow: FloatArray,
+    room: FloatArray,
+    by_sleeve: bool,
+) -> tuple[FloatArray, bool]:
+    """Find the fraction of every sleeve that the room of its symbols allows, and whether any is cut."""
     fraction = np.ones(n_sleeves)
     least = 1.0
-    for leg in range(n_legs):
-        sleeve = leg_sleeve[leg]
+    for leg in range(step.size):
         symbol = leg_symbol[leg]
-        if lacks[sleeve] or target[leg] == held[leg] or net[symbol] == 0.0:
-            continue
-        room = participation_max_frac * bars[VOLUME, symbol] / abs(net[symbol])
-        fraction[sleeve] = min(fraction[sleeve], room)
-        least = min(least, room)
-    reached = held.copy()
+        net = abs(flow[0, symbol] - flow[1, symbol])
+        if step[leg] != 0.0 and net > room[symbol]:
+            least = min(least, room[symbol] / net)
+    if least == 1.0:
+        return fraction, False
+    if not by_sleeve:
+        fraction[:] = least
+        return fraction, True
+    for leg in range(step.size):
+        wanted = flow[0 if step[leg] > 0.0 else 1, leg_symbol[leg]]
+        if step[leg] != 0.0 and wanted > room[leg_symbol[leg]]:
+            sleeve = leg_sleeve[leg]
+            fraction[sleeve] = min(fraction[sleeve], room[leg_symbol[leg]] / wanted)
+    return fraction, True
+
+
+@kernel
+def round_to_lots(
+    held: FloatArray, reached: FloatArray, leg_sleeve: IntArray, n_sleeves: int, lot: float
+) -> bool:
+    """Round every step of ``reached`` towards none, in place; whether anything was lost."""
     is_cut = False
-    for leg in range(n_legs):
-        sleeve = leg_sleeve[leg]
-        if lacks[sleeve]:
-            continue
-        share = fraction[sleeve] if by_sleeve else least
-        if target[leg] != held[leg] and share < 1.0:
+    loses_leg = np.zeros(n_sleeves, dtype=np.bool_)
+    for leg in range(held.size):
+        step = reached[leg] - held[leg]
+        whole = np.trunc(step / lot) * lot
+        if whole != step:
             is_cut = True
-            reached[leg] = held[leg] + (target[leg] - held[leg]) * share
-        else:
-            reached[leg] = target[leg]
-    return reached, bool(np.any(lacks & wants)), is_cut
+            reached[leg] = held[leg] + whole
+            loses_leg[leg_sleeve[leg]] |= whole == 0.0
+    for leg in range(held.size):
+        if loses_leg[leg_sleeve[leg]]:
+            reached[leg] = held[leg]
+    return is_cut
 
 
 @kernel
@@ -204,33 +254,35 @@ def fill(
     """
     layout, held = book.layout, book.leg_quantity
     ts_open_ns = slice_.ts_close_ns - MINUTE_NS
-    lapsed: list[TargetRefused] = []
-    target, lacks_open, is_cut = fillable(
-        held,
-        np.array(approved.leg_quantity),
-        layout.leg_symbol,
-        layout.leg_sleeve,
-        layout.n_sleeves,
-        slice_.bars,
-        costs.participation_max_frac,
-        by_sleeve,
-    )
-    if lacks_open:
-        lapsed.append(TargetRefused(ts_open_ns, "no_open"))
-    if is_cut:
-        lapsed.append(TargetRefused(ts_open_ns, "participation"))
-    if legs.is_same(target, held):
-        return lapsed
-    # The gate has the last word, on what can really be filled: cutting one leg may have raised VaR.
     opens = slice_.bars[OPEN]
     prices = np.where(np.isnan(opens), book.price_usd, opens)
-    verdict = gate.recheck(layout, held, target, prices, market, trading_state, approved.is_flatten)
-    if verdict.reason:
-        return [*lapsed, TargetRefused(ts_open_ns, verdict.reason)]
-    target = legs.part_way(held, target, verdict.scale)
-    if costs.lot > 0.0:
-        target = held + np.trunc((target - held) / costs.lot) * costs.lot
-    return [*_trade(target, slice_, book, costs), *lapsed]
+    target = np.array(approved.leg_quantity)
+    lapsed: list[TargetRefused] = []
+    for is_first in _ROUNDS:
+        target, lacks_open, is_cut = fillable(
+            held,
+            target,
+            layout.leg_symbol,
+            layout.leg_sleeve,
+            layout.n_sleeves,
+            slice_.bars,
+            costs.participation_max_frac,
+            costs.lot,
+            by_sleeve or not is_first,
+        )
+        if is_first:
+            lapsed += [TargetRefused(ts_open_ns, "no_open")] if lacks_open else []
+            lapsed += [TargetRefused(ts_open_ns, "participation")] if is_cut else []
+        if legs.is_same(target, held):
+            return lapsed
+        # The gate has the last word, on exactly what would be filled: cutting one leg may have raised VaR.
+        verdict = gate.recheck(layout, held, target, prices, market, trading_state, approved.is_flatten)
+        if verdict.reason:
+            return [*lapsed, TargetRefused(ts_open_ns, verdict.reason)]
+        if (verdict.scale == 1.0).all():
+            return [*_trade(target, slice_, book, costs), *lapsed]
+        target = legs.part_way(held, target, verdict.scale)
+    return [*lapsed, TargetRefused(ts_open_ns, "unsettled")]
 
 
 def _trade(target: FloatArray, slice_: BarSlice, book: Book, costs: Costs) -> list[Filled]:

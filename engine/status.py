@@ -78,8 +78,8 @@ class Status:
                 self.signals += 1
             case Filled():
                 self.fills += 1
-            case AllocationDone():
-                self.rebalances += 1
+            case AllocationDone(turnover_frac=turnover_frac):
+                self.rebalances += turnover_frac > 0.0
             case BarRejected(reason=reason, count=count):
                 self.rejected[reason.value] += count
                 if reason.value == "COLLAR":

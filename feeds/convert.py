@@ -10,7 +10,7 @@ import numpy as np
 from engine.columns import BarColumns
 from engine.errors import ConfigError, DataError
 from engine.events import MINUTE_NS
-from feeds.columns import ALIASES, COLUMNS, PRICES, data_files, no_rows
+from feeds.columns import ALIASES, COLUMNS, PRICES, SUFFIXES, data_files, no_rows
 from feeds.simulated import write_columns
 from feeds.stamps import UNREADABLE, check_zone, nanos
 
@@ -61,6 +61,12 @@ def import_(
         raise ConfigError("C013", f'stamp must be "start" or "end", was "{stamp}"', "--stamp")
     if tz is not None:
         check_zone(tz)
+    if symbol is not None and src.is_dir():
+        hint = "Import its files one by one, each with its symbol, or give them a column of symbols."
+        raise DataError("D003", f"--symbol {symbol} would name every file of a folder", str(src), hint)
+    if not dst.name.endswith(SUFFIXES):
+        hint = f"Use {', '.join(SUFFIXES)}."
+        raise DataError("D004", f"{dst.name} is of no known format", str(dst), hint)
     frames = [_canonical(path, symbol, rename or {}) for path in data_files(src)]
     frame = pd.concat(frames, ignore_index=True)
     if frame.empty:

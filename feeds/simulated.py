@@ -138,6 +138,8 @@ def _pairs(options: SimulatedOptions, symbols: Sequence[str]) -> list[str]:
 def sessions_of(options: SimulatedOptions, calendar: str) -> Sessions:
     """Return the sessions that the options ask for."""
     first = day_of(options.start)
+    if first < 0:
+        raise DataError("D009", f"simulated bars start in 1970 or later, was {options.start}", "feed.start")
     # Some 250 sessions a year, and room for the longest holidays.
     found = sessions_for(calendar, first, first + 2 * options.sessions + 14)
     n = options.sessions

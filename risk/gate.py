@@ -43,6 +43,7 @@ _GRID = 16
 #: The scale is exact to this; a smaller one is none.
 _SCALE_TOLERANCE = 1e-9
 _MAX_STEPS = 60
+_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 #: Shares by which a position may seem to grow from rounding.
 _POSITION_TOLERANCE = 1e-9
 
@@ -224,7 +225,7 @@ def largest_scale(upper: Callable[[float], float], budget_usd: float) -> tuple[f
     """Find the largest λ in [0, 1] with ``upper(λ)`` within the budget.
 
     Along a line the VaR of an elliptical book is convex, so what meets the budget is an interval: if the held
-    book meets it, [0, λ], whose end regula falsi (Illinois) finds; otherwise a grid looks for a point inside.
+    book meets it, [0, λ], whose end regula falsi (Illinois) finds; else its lowest point is sought first.
     The answer has been evaluated itself, so it meets the budget to the last bit.
 
     Parameters
@@ -252,15 +253,10 @@ def largest_scale(upper: Callable[[float], float], budget_usd: float) -> tuple[f
         return 0.0, at_high
     low, at_low = 0.0, upper(0.0)
     if not at_low <= budget_usd:
-        for step in range(_GRID - 1, 0, -1):
-            scale = step / _GRID
-            value = upper(scale)
-            if value <= budget_usd:
-                low, at_low = scale, value
-                break
-            high, at_high = scale, value
-        else:
+        scale, value = _least(upper)
+        if not value <= budget_usd:
             return 0.0, at_low
+        low, at_low = scale, value
     over_low, over_high, side = at_low - budget_usd, at_high - budget_usd, 0
     for _ in range(_MAX_STEPS):
         if high - low <= _SCALE_TOLERANCE or budget_usd - at_low <= _SCALE_TOLERANCE * budget_usd:
@@ -278,6 +274,21 @@ def largest_scale(upper: Callable[[float], float], budget_usd: float) -> tuple[f
             over_low = 0.5 * over_low if side > 0 else over_low
             side = 1
     return low, at_low
+
+
+def _least(upper: Callable[[float], float]) -> tuple[float, float]:
+    """Find the least of a convex function on [0, 1]: the best of a grid, then golden section around it."""
+    value, best = min((upper(step / _GRID), step) for step in range(_GRID + 1))
+    low, high = max(best - 1, 0) / _GRID, min(best + 1, _GRID) / _GRID
+    scale = best / _GRID
+    for _ in range(_MAX_STEPS):
+        left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+        at_left, at_right = upper(left), upper(right)
+        value, scale = min((value, scale), (at_left, left), (at_right, right))
+        low, high = (low, right) if at_left <= at_right else (left, high)
+        if high - low <= _SCALE_TOLERANCE:
+            break
+    return scale, value
 
 
 def _refuse(change: _Change, reason: str) -> Verdict:

@@ -29,6 +29,7 @@ from engine.journal import JournalReader, JournalWriter
 from engine.loop import Loop
 from engine.ports import Effect
 from engine.sinks.run_folder import RunFolder
+from engine.status import Status
 
 #: A slice with a quiet desk brings two events, its mark and its measure; people want to see the others.
 _ROUTINE: Final = 2
@@ -102,16 +103,19 @@ def replay(
     folder = run_files.make_folder(config, out)
     listener.on_start(config, folder.name, len(config.symbols), source.n_sessions, source.feed.n_rows)
     run = _Run(config, folder, source, keys, history, listener)
-    exit_reason = "interrupted"
+    exit_reason = "failed"
     try:
         run.drive(orders)
         exit_reason = "halted" if run.is_halted else "completed"
+    except KeyboardInterrupt:
+        exit_reason = "interrupted"
+        raise
     finally:
-        summary = run.finish()
-        run_files.write(folder, config, source, summary, argv, exit_reason, command_text)
+        summary = {**run.finish(), "exit_reason": exit_reason}
+        run_files.write(folder, config, source, summary, argv, command_text)
         if out is None:
             run_files.point_latest(folder)
-    listener.on_done(summary, folder)
+        listener.on_done(summary, folder)
     return RunResult(folder, summary, run.is_halted)
 
 
@@ -153,6 +157,8 @@ class _Run:
         received, accounted = self._source.feed.received, self._loop.status.accounted
         if received != accounted:
             raise InvariantError(f"{received} bars received, {accounted} accounted for")
+        if self._loop.status.slices == 0:
+            raise _nothing_accepted(self._loop.status, self._source.name)
 
     def _on_step(self, seq: int, record: Record, events: list[Event]) -> None:
         self._tables.on_step(seq, record, events, self._loop.status.trading_state)
@@ -214,6 +220,12 @@ class _Interrupt:
             raise KeyboardInterrupt
 
 
+def _nothing_accepted(status: Status, name: str) -> DataError:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(status.rejected.items()))
+    hint = f"Stamps must be ENDS of minutes, inside the sessions of the calendar: astra data check {name}"
+    return DataError("D015", f"no bar was accepted: {reasons}", name, hint)
+
+
 async def _merged(
     records: AsyncIterator[Record], orders: list[Command], interrupt: _Interrupt
 ) -> AsyncIterator[Record]:
@@ -264,6 +276,8 @@ def verify(folder: Path, data: Path | None) -> dict[str, Any]:
         )
     digest = result.summary["digest"]
     answer = {"digest": digest, "expected_digest": past.digest, "is_equal": digest == past.digest}
+    if past.commands is not None and not answer["is_equal"]:
+        answer["hint"] = "the run obeyed operator commands: are the keys in the environment those it had?"
     if past.journal_digest is not None:
         again = _journal_digest(past, folder / "journal")
         answer |= {"journal_digest": again, "expected_journal_digest": past.journal_digest}

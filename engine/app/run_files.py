@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from engine.app.config import Config, config_hash, load, resolved_toml
-from engine.app.source import Source
+from engine.app.source import Source, fingerprint_of
 from engine.app.statistics import EquityStatistics
 from engine.clock import wall_ns
 from engine.commands import Keys, read_commands
@@ -188,7 +188,6 @@ def write(
     source: Source,
     summary_: dict[str, Any],
     argv: list[str],
-    exit_reason: str,
     command_text: str,
 ) -> None:
     """Write run.json, config.toml, summary.json, the commands that were replayed, and the report."""
@@ -212,7 +211,7 @@ def write(
         "python": platform.python_version(),
         "machine": platform.machine(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "exit_reason": exit_reason,
+        "exit_reason": summary_["exit_reason"],
     }
     _dump(folder / "run.json", run)
     _dump(folder / "summary.json", summary_)
@@ -241,15 +240,16 @@ def read_past_run(folder: Path, data: Path | None) -> PastRun:
     try:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         past = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        digest, journal_digest = past["digest"], past["journal_digest"]
+        digest, journal_digest, reason = past["digest"], past["journal_digest"], past["exit_reason"]
         overrides = [f"feed.path={json.dumps(str(data.resolve()))}"] if data is not None else []
         config = load(folder / "config.toml", overrides)
         bars, commands = run["data"], run["commands"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "A run folder holds run.json, config.toml and summary.json; runs/latest is the newest."
         raise DataError("D011", f"{folder} is no complete run folder: {error}", str(folder), hint) from None
-    from engine.app.source import fingerprint_of
-
+    if reason not in {"completed", "halted"}:
+        hint = "Only a run that reached the end of its bars can be repeated."
+        raise DataError("D011", f"the run in {folder} was {reason}", str(folder), hint)
     now = fingerprint_of(config)
     if now != bars["fingerprint"]:
         hint = "The result would be another. Name the bars of the run with --data."

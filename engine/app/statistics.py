@@ -54,7 +54,7 @@ class EquityStatistics:
     >>> statistics = EquityStatistics(252.0 * 390.0)
     >>> statistics.update(np.arange(1, 4) * 60_000_000_000, np.array([100.0, 110.0, 99.0]))
     >>> round(statistics.total_return_frac, 4), round(statistics.max_drawdown_frac, 4)
-    (-0.01, 0.1)
+    (-0.01, -0.1)
     >>> statistics.sharpe, statistics.sharpe_reason
     (None, '1 session (needs 20)')
     """
@@ -140,8 +140,8 @@ class EquityStatistics:
 
     @property
     def max_drawdown_frac(self) -> float:
-        """Largest ``1 - E / cummax(E)``: a loss, so positive; NaN without a bar."""
-        return self._drawdown if self._first > 0.0 else math.nan
+        """``min(E / cummax(E) - 1)``, zero or below; NaN without a bar."""
+        return -self._drawdown if self._first > 0.0 else math.nan
 
     @property
     def mean_equity_usd(self) -> float:

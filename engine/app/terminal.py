@@ -23,6 +23,7 @@ from engine.events import (
     Alert,
     AllocationDone,
     CommandJudged,
+    Filled,
     LimitChanged,
     RiskMeasured,
     Side,
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from engine.app.config import Config
 
 LINES_A_SESSION = 12
+SIGNALS_A_SESSION = 4
 LINES_A_RUN = 300
-#: Under this many sessions there is no Sharpe ratio (as in ``engine.app.statistics``).
 _STATE_MARK = {TradingState.HALTED: "HALT", TradingState.REDUCING: "REDUCE", TradingState.ACTIVE: "ACTIVE"}
 #: A rebalance that trades less changes nothing that a person would see.
 _TURNOVER_MIN_FRAC = 0.0005
@@ -93,6 +94,7 @@ class Terminal:
         self._day = ""
         self._lines_session = 0
         self._lines_run = 0
+        self._signals_session = 0
         self._hidden: Counter[str] = Counter()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -100,6 +102,7 @@ class Terminal:
             Signal: self._signal,
             AllocationDone: self._rebalance,
             TargetRefused: self._refused,
+            Filled: self._fill,
             RiskMeasured: self._measured,
             TradingStateChanged: self._state,
             LimitChanged: self._limit,
@@ -232,6 +235,11 @@ class Terminal:
             mark = "WARN" if event.severity == "warning" else "ALERT"
             self._line(event.ts_ns, mark, event.text, is_always=event.severity == "critical")
 
+    def _fill(self, event: Filled) -> None:
+        side = "buy " if event.quantity > 0.0 else "sell"
+        text = f"{event.symbol:<6} {side} {abs(event.quantity):,.1f} at {event.price_usd:,.2f}"
+        self._line(event.ts_ns, "FILL", text)
+
     # ---------------------------------------------------------------------------------------- drawing
 
     def _line(self, ts_ns: int, word: str, text: str, *, is_always: bool = False) -> None:
@@ -240,7 +248,11 @@ class Terminal:
         if day != self._day:
             self._close_session()
             self._day = day
-        if not is_always and (self._lines_session >= LINES_A_SESSION or self._lines_run >= LINES_A_RUN):
+        is_full = self._lines_session >= LINES_A_SESSION or self._lines_run >= LINES_A_RUN
+        if word == "SIGNAL":  # they come in crowds, and would hide what was done about them
+            is_full = is_full or self._signals_session >= SIGNALS_A_SESSION
+            self._signals_session += 1
+        if is_full and not is_always:
             self._hidden[word] += 1
             return
         if self._lines_session == 0:
@@ -256,7 +268,7 @@ class Terminal:
         if self._lines_run >= LINES_A_RUN > self._lines_run - self._lines_session:
             self._write("  further sessions: only changes of the trading state are shown")
         self._hidden.clear()
-        self._lines_session = 0
+        self._lines_session = self._signals_session = 0
 
     def _local(self, ts_ns: int) -> datetime:
         return datetime.fromtimestamp(ts_ns // 1_000_000_000, self._zone)
@@ -299,7 +311,8 @@ def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float) -> str:
     counts = [_count(summary[key], key[:-1]) for key in ("halts", "signals", "rebalances")]
     rejected = sum(summary.get("rejected", {}).values())
     if rejected:
-        counts.append(f"{rejected:,} bars rejected")
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in sorted(summary["rejected"].items()))
+        counts.append(f"{_count(rejected, 'bar')} rejected ({reasons})")
     gain, share = (
         usd(summary["pnl_usd"], is_signed=True),
         percent(summary["total_return_frac"], is_signed=True),
@@ -307,8 +320,10 @@ def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float) -> str:
     costs, carry = usd(summary["costs_usd"]), usd(summary["funding_usd"], is_signed=True)
     var = f"last {usd(summary['var_last_usd'])}  peak {usd(summary['var_peak_usd'])}  of {usd(limit_usd)}"
     seconds, speed = summary["seconds"], summary["bars_per_s"]
+    is_whole = summary.get("exit_reason", "completed") in {"completed", "halted"}
+    ended = "finished" if is_whole else str(summary["exit_reason"]).upper()
     lines = [
-        f"finished in {seconds:.1f} s ({rate(speed)} bars/s)   {', '.join(counts)}",
+        f"{ended} in {seconds:.1f} s ({rate(speed)} bars/s)   {', '.join(counts)}",
         f"P&L       {gain}  ({share})    costs {costs}   carry {carry}",
         f"drawdown  {percent(summary['max_drawdown_frac'])}    Sharpe  {sharpe_text(summary)}",
         f"VaR       {var}",

@@ -157,4 +157,11 @@ def read_history(path: Path | None, symbols: tuple[str, ...], before_day: int) -
         .sort_index()
     )
     close: FloatArray = table.to_numpy(dtype=np.float64)
+    is_bad = np.isinf(close) | (close <= 0.0)
+    if is_bad.any():
+        bad = [symbols[k] for k in np.flatnonzero(is_bad.sum(axis=0)).tolist()]
+        raise DataError("D014", f"daily closes must be positive; look at {', '.join(bad)}", str(path))
+    if np.isnan(close).all():
+        hint = f"Wanted are closes of {', '.join(symbols)} before the first session of the bars."
+        raise DataError("D014", "daily closes hold nothing that the run could use", str(path), hint)
     return DailyHistory(symbols, table.index.to_numpy(dtype=np.int64), close)

@@ -202,7 +202,7 @@ def test_the_day_the_feed_went_quiet() -> None:
     # 09:47. C is back. The halt stands until the command that names it; that gives REDUCING, never ACTIVE.
     assert kinds(day.minute(17, [103.0, 50.0, 81.0])) == QUIET
     events = day.say(command("resume", day.after(17), halt_id=halt.halt_id))
-    assert kinds(events) == [CommandJudged, TradingStateChanged]
+    assert kinds(events) == [CommandJudged, TradingStateChanged, Alert]
     assert of(events, TradingStateChanged).state is TradingState.REDUCING
 
     # 09:48. C/B turns FLAT. Closing lowers VaR and grows no position, so it passes. 09:49: the book is flat.

@@ -61,7 +61,7 @@ def approved(leg_quantity: Sequence[float], ts_ns: Nanos = T0_NS) -> TargetAppro
 
 
 class OpenGate:
-    """A gate for tests of what lies behind it: grants a fixed scale."""
+    """A gate for tests of what lies behind it: grants a scale once, and what is then asked in full."""
 
     def __init__(self, scale: float = 1.0, reason: str = "") -> None:
         self.scale = scale
@@ -80,7 +80,8 @@ class OpenGate:
     ) -> Verdict:
         """Note the prices asked about and answer."""
         self.asked.append(price_usd.copy())
-        return Verdict(np.full(len(held_quantity), self.scale), 0.0, self.reason)
+        scale = self.scale if len(self.asked) == 1 else 1.0
+        return Verdict(np.full(len(held_quantity), scale), 0.0, self.reason)
 
     def judge(self, *args: Any) -> Any:
         raise AssertionError("not asked in these tests")

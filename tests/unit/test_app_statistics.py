@@ -48,7 +48,7 @@ def test_golden_return_and_drawdown() -> None:
     """Ten known bars: the drawdown is 1 - 995,000 / 1,004,000, a positive loss. Tolerance 1e-15."""
     equity = np.array(GOLDEN["equity_usd"], dtype=np.float64)
     statistics = measured(stamps(1, 10), equity)
-    assert statistics.max_drawdown_frac == pytest.approx(-GOLDEN["max_drawdown"], abs=1e-15)
+    assert statistics.max_drawdown_frac == pytest.approx(GOLDEN["max_drawdown"], abs=1e-15)
     assert statistics.total_return_frac == pytest.approx(0.006, abs=1e-15)
     assert statistics.mean_equity_usd == pytest.approx(1_001_300.0, abs=1e-9)
 
@@ -70,7 +70,7 @@ def test_sharpe_and_drawdown_agree_with_empyrical() -> None:
     statistics = measured(stamps(25, 390), equity)
     returns = np.diff(equity) / equity[:-1]
     assert statistics.sharpe == pytest.approx(empyrical.sharpe_ratio(returns, annualization=XNYS), rel=1e-10)
-    assert statistics.max_drawdown_frac == pytest.approx(-empyrical.max_drawdown(returns), rel=1e-10)
+    assert statistics.max_drawdown_frac == pytest.approx(empyrical.max_drawdown(returns), rel=1e-10)
     assert statistics.total_return_frac == pytest.approx(empyrical.cum_returns_final(returns), rel=1e-10)
 
 
@@ -101,7 +101,7 @@ def test_reasons_for_no_sharpe() -> None:
     ruined = walk(100)
     ruined[70:] = 0.0
     assert measured(ts, ruined).sharpe_reason == "equity fell to zero or below"
-    assert measured(ts, ruined).max_drawdown_frac == 1.0
+    assert measured(ts, ruined).max_drawdown_frac == -1.0
     assert measured(ts, ruined).total_return_frac == -1.0
 
 
@@ -150,8 +150,8 @@ def test_chunks_do_not_matter(equity: list[float], cuts: list[int]) -> None:
 def test_drawdown_is_a_fraction(equity: list[float]) -> None:
     """A loss of a positive curve lies in [0, 1), and is at least the loss from first to last."""
     statistics = measured(stamps(15, 4)[: len(equity)], np.array(equity))
-    assert 0.0 <= statistics.max_drawdown_frac < 1.0
-    assert statistics.max_drawdown_frac >= -statistics.total_return_frac - 1e-12
+    assert -1.0 < statistics.max_drawdown_frac <= 0.0
+    assert statistics.max_drawdown_frac <= statistics.total_return_frac + 1e-12
 
 
 def test_zero_is_not_a_win() -> None:

@@ -8,13 +8,21 @@ import pytest
 
 from engine.app import terminal
 from engine.app.config import Config, parse
-from engine.app.terminal import LINES_A_RUN, LINES_A_SESSION, Terminal, closing, exchange_zone
+from engine.app.terminal import (
+    LINES_A_RUN,
+    LINES_A_SESSION,
+    SIGNALS_A_SESSION,
+    Terminal,
+    closing,
+    exchange_zone,
+)
 from engine.events import (
     Alert,
     AllocationDone,
     BookMarked,
     CommandJudged,
     Event,
+    Filled,
     LimitChanged,
     RiskMeasured,
     Side,
@@ -43,7 +51,7 @@ SUMMARY: dict[str, Any] = {
     "total_return_frac": 0.0084124,
     "costs_usd": 1_930.0,
     "funding_usd": -204.0,
-    "max_drawdown_frac": 0.0031,
+    "max_drawdown_frac": -0.0031,
     "sharpe": None,
     "sharpe_reason": "5 sessions (needs 20)",
     "var_last_usd": 118_902.0,
@@ -111,19 +119,29 @@ def test_a_replay_reads_like_the_documentation(config: Config) -> None:
 def test_a_long_session_is_counted_not_printed(config: Config) -> None:
     """Printing must never cost more than computing, and nobody reads a thousand lines."""
     text = printed(config, [signal(OPEN_NS + k * MINUTE_NS) for k in range(1, 300)])
-    assert text.count("SIGNAL  JPM/C") == LINES_A_SESSION
-    assert f"and {299 - LINES_A_SESSION} SIGNAL in this session" in text
+    assert text.count("SIGNAL  JPM/C") == SIGNALS_A_SESSION
+    assert f"and {299 - SIGNALS_A_SESSION} SIGNAL in this session" in text
+
+
+def test_a_crowd_of_signals_does_not_hide_what_was_done(config: Config) -> None:
+    """Fills and refusals have lines of their own in a session of a hundred signals."""
+    signals = [signal(OPEN_NS + k * MINUTE_NS) for k in range(1, 100)]
+    fills: list[Event] = [Filled(OPEN_NS + 120 * MINUTE_NS, "JPM", -10.0, 101.5, 0.2)] * 20
+    text = printed(config, [*signals, *fills])
+    assert text.count("FILL    JPM    sell 10.0 at 101.50") == LINES_A_SESSION - SIGNALS_A_SESSION
 
 
 def test_a_long_run_keeps_showing_changes_of_state_only(config: Config) -> None:
     """However long the run, a halt is on the screen."""
     events: list[Event] = [
-        signal(OPEN_NS + day * DAY_NS + k * MINUTE_NS) for day in range(40) for k in range(1, 20)
+        TargetRefused(OPEN_NS + day * DAY_NS + k * MINUTE_NS, "halted")
+        for day in range(40)
+        for k in range(1, 20)
     ]
     at_ns = OPEN_NS + 39 * DAY_NS + 30 * MINUTE_NS
     halt = TradingStateChanged(at_ns, TradingState.HALTED, TradingState.ACTIVE, "operator", "halt-1")
     text = printed(config, [*events, halt])
-    assert text.count("SIGNAL  ") == LINES_A_RUN
+    assert text.count("ET  REFUSED") == LINES_A_RUN
     assert text.count("further sessions: only changes of the trading state are shown") == 1
     assert "HALT\n" in text
     assert "astra resume --halt-id halt-1" in text

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from engine.book import Funding
 from engine.events import (
     Alert,
+    BarConfirmed,
+    BookMarked,
     CommandJudged,
     Filled,
     LimitChanged,
@@ -208,6 +211,60 @@ def test_entry_that_lapsed_is_not_chased() -> None:
     run(loop, [NAN, 50.0], [3])
     run(loop, [100.0, 50.0], [4, 5, 6])
     assert seen.events(Filled) == []
+
+
+def test_exit_refused_by_a_halt_is_tried_after_the_resume() -> None:
+    """What turned FLAT while halted is left as soon as something may trade again."""
+    loop, seen = engine_of(["A/B"], {(1, 2): {"A/B": 1}, (1, 5): {"A/B": 0}})
+    run(loop, [100.0, 50.0], [1, 2, 3])
+    loop.step(command("halt", ts(3) + 1, key=HALT_KEY))
+    run(loop, [100.0, 50.0], [4, 5, 6])
+    assert not loop.bus.desk.book.is_flat
+    loop.step(command("resume", ts(6) + 1, halt_id=loop.bus.desk.latch.halt_id))
+    run(loop, [100.0, 50.0], [7, 8])
+    assert loop.bus.desk.book.is_flat
+
+
+def test_funding_of_the_night_is_paid_by_a_book_that_leaves_at_the_open() -> None:
+    """The position was held overnight, whatever trades first in the morning."""
+    loop, seen = engine_of(["A/B"], {(1, 2): {"A/B": 1}, (1, 4): {"A/B": 0}})
+    loop.bus.desk.book._funding = Funding(0.036, 50, 25, 40)
+    run(loop, [100.0, 50.0], [1, 2, 3, 4])
+    run(loop, [100.0, 50.0], [1], session=4)
+    assert loop.bus.desk.book.is_flat
+    # 50,000 long pays 4.1%, 50,000 short receives 2.95%, three days of 360.
+    assert seen.last(BookMarked).funding_usd == pytest.approx(-50_000 * (0.041 - 0.0295) / 360 * 3)
+
+
+def test_flatten_says_what_it_replaces() -> None:
+    """An approved target that will not fill leaves a trace."""
+    loop, seen = engine_of(["A/B"], LONG_AT_2)
+    run(loop, [100.0, 50.0], [1, 2])
+    loop.step(command("flatten", ts(2) + 1))
+    assert [refused.reason for refused in seen.events(TargetRefused)] == ["superseded", "no_change"]
+
+
+@pytest.mark.parametrize("revert_ns", [-5.0, 1.0, 1e300, float(1 << 62), NAN])
+def test_limit_that_reverts_at_an_impossible_time_is_refused(revert_ns) -> None:
+    """Never, and in the past, are no times to revert at; what is stored must fit."""
+    loop, seen = engine_of(["A/B"], {})
+    run(loop, [100.0, 50.0], [1])
+    loop.step(command("limits", ts(1) + 1, args={"var_limit_usd": 50_000.0, "revert_ns": revert_ns}))
+    assert seen.last(CommandJudged).verdict == "refused"
+    assert loop.bus.desk.latch.var_limit_usd == 150_000.0
+    to_bytes(loop.bus.state())
+
+
+def test_confirmed_jump_refreshes_risk_at_once() -> None:
+    """Three calm measures under a factor from before the crash would prove nothing."""
+    loop, seen = engine_of(["A/B"], LONG_AT_2)
+    run(loop, [100.0, 50.0], list(range(1, 6)))
+    before = loop.status.risk.var_usd
+    loop.step(slice_of([NAN, 50.0], minute=6, session=1, suspect=(0,)))
+    loop.step(BarConfirmed(ts(6), "A"))
+    loop.step(slice_of([70.0, 50.0], minute=7, session=1))
+    assert loop.status.risk.var_usd > 2.0 * before
+    assert "split" in next(a.text for a in seen.events(Alert) if a.kind == "bar_confirmed")
 
 
 def test_late_answer_is_refused() -> None:

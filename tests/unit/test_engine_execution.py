@@ -109,11 +109,46 @@ def test_refusal_at_the_fill_trades_nothing() -> None:
 
 
 def test_lot_rounds_towards_no_trade() -> None:
-    """With lots of 10, an order of 27 shares trades 20."""
+    """With lots of 10, orders of 27 and 19 shares trade 20 and 10."""
+    book = book_of(layout_of("A/B"))
+    book.mark(slice_of([10.0, 20.0]))
+    run_fill(book, [27.0, -19.0], slice_of([10.0, 20.0], minute=2), Costs(0, 0, 0, 1.0, lot=10.0))
+    assert book.leg_quantity.tolist() == [20.0, -10.0]
+
+
+def test_lot_that_would_lose_a_leg_trades_neither() -> None:
+    """A hedge of nine shares is none in lots of ten; the other leg alone would be a bet."""
     book = book_of(layout_of("A/B"))
     book.mark(slice_of([10.0, 20.0]))
     run_fill(book, [27.0, -9.0], slice_of([10.0, 20.0], minute=2), Costs(0, 0, 0, 1.0, lot=10.0))
-    assert book.leg_quantity.tolist() == [20.0, 0.0]
+    assert book.is_flat
+
+
+def test_what_nets_today_may_not_be_counted_on() -> None:
+    """A/B buys 60 B while C/B sells 50: the net 10 fits, but cutting C/B for want of C would leave 60."""
+    book = book_of(layout_of("B/A", "C/B"))
+    book.mark(slice_of([10.0, 10.0, 10.0]))
+    slice_ = slice_of([10.0, 10.0, 10.0], minute=2, volume=[200.0, 1e6, 50.0])  # room: B 20, C 5
+    run_fill(book, [60.0, -60.0, 50.0, -50.0], slice_, Costs(0, 0, 0, 0.1), by_sleeve=True)
+    assert abs(book.quantity[0]) <= 20.0
+    assert abs(book.quantity[2]) <= 5.0
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_participation_holds_by_symbol_whatever_the_baskets_are(seed) -> None:
+    """No fill exceeds its share of the bar, and every sleeve keeps the proportion of its legs."""
+    rng = np.random.default_rng(seed)
+    book = book_of(layout_of("A/B", "C/B", "A/C", "D/B"), opening=rng.normal(0, 50, 8).round())
+    book.mark(slice_of([10.0] * 4))
+    before, target = book.leg_quantity.copy(), rng.normal(0, 50, 8).round()
+    held = book.quantity.copy()
+    volume = rng.uniform(1, 3_000, 4)
+    run_fill(book, target, slice_of([10.0] * 4, minute=2, volume=volume), Costs(0, 0, 0, 0.1), by_sleeve=True)
+    assert (np.abs(book.quantity - held) <= 0.1 * volume * (1 + 1e-12) + 1e-9).all()
+    done, wanted = book.leg_quantity - before, target - before
+    share = np.divide(done, wanted, out=np.ones(8), where=wanted != 0.0).reshape(4, 2)
+    both = (wanted != 0.0).reshape(4, 2).all(axis=1)
+    np.testing.assert_allclose(share[both, 0], share[both, 1], atol=1e-12)
 
 
 def test_complete_fill_takes_the_target_to_the_last_bit() -> None:

@@ -78,6 +78,8 @@ def verify(
         typer.echo(f"ok         the run repeats bit for bit\ndigest     {answer['digest']}")
     else:
         typer.echo(f"DIFFERENT  now {answer['digest']}\n           was {answer['expected_digest']}")
+        if "hint" in answer:
+            typer.echo(f"           {answer['hint']}")
     if not answer["is_equal"]:
         raise typer.Exit(_DIFFERENT)
 
