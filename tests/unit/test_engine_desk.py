@@ -215,7 +215,7 @@ def test_entry_that_lapsed_is_not_chased() -> None:
 
 def test_exit_refused_by_a_halt_is_tried_after_the_resume() -> None:
     """What turned FLAT while halted is left as soon as something may trade again."""
-    loop, seen = engine_of(["A/B"], {(1, 2): {"A/B": 1}, (1, 5): {"A/B": 0}})
+    loop, _ = engine_of(["A/B"], {(1, 2): {"A/B": 1}, (1, 5): {"A/B": 0}})
     run(loop, [100.0, 50.0], [1, 2, 3])
     loop.step(command("halt", ts(3) + 1, key=HALT_KEY))
     run(loop, [100.0, 50.0], [4, 5, 6])
@@ -258,11 +258,12 @@ def test_limit_that_reverts_at_an_impossible_time_is_refused(revert_ns) -> None:
 def test_confirmed_jump_refreshes_risk_at_once() -> None:
     """Three calm measures under a factor from before the crash would prove nothing."""
     loop, seen = engine_of(["A/B"], LONG_AT_2)
-    run(loop, [100.0, 50.0], list(range(1, 6)))
+    for session in (1, 2):
+        run(loop, [100.0, 50.0], range(1, 26), session=session)
     before = loop.status.risk.var_usd
-    loop.step(slice_of([NAN, 50.0], minute=6, session=1, suspect=(0,)))
-    loop.step(BarConfirmed(ts(6), "A"))
-    loop.step(slice_of([70.0, 50.0], minute=7, session=1))
+    loop.step(slice_of([NAN, 50.0], minute=26, session=2, suspect=(0,)))
+    loop.step(BarConfirmed(ts(26, 2), "A"))
+    loop.step(slice_of([70.0, 50.0], minute=27, session=2))
     assert loop.status.risk.var_usd > 2.0 * before
     assert "split" in next(a.text for a in seen.events(Alert) if a.kind == "bar_confirmed")
 
