@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from engine.app.config import Config
 from engine.app.config_errors import symbols_absent
 from engine.app.config_origin import count_given
@@ -37,12 +39,27 @@ def check_all(config: Config) -> Iterator[str]:
     n_keys, n_given = count_given(config)
     yield _line(config.source.name, "ok", f"({n_keys} keys, {n_given} given, the others default)")
     yield from _data(config)
+    yield from _history(config)
     names = (f"{one.name} ({len(getattr(one.options, 'pairs', ()))} pairs)" for one in config.strategy)
     yield _line("strategies", "ok", ", ".join(names))
     yield _line("allocator", "ok" if config.allocator.options else "off", config.allocator.kind)
     if config.redis is None:
         yield _line("redis", "off", "alerts go to the terminal and the run folder")
     yield _numba_cache()
+
+
+def _history(config: Config) -> Iterator[str]:
+    """Tell how much of the universe the daily closes cover: the rest warms up on the tape."""
+    if config.risk.history is None:
+        return
+    from engine.app.source import open_source
+    from engine.app.wiring import read_history
+
+    history = read_history(config.risk.history, config.symbols, open_source(config).first_day)
+    if history is not None:
+        seen = np.isfinite(history.close_usd).any(axis=0)
+        text = f"{int(seen.sum())} of {len(seen)} symbols, {len(history.days)} days before the bars"
+        yield _line(config.risk.history.name, "ok", text)
 
 
 def _data(config: Config) -> Iterator[str]:
