@@ -57,8 +57,8 @@ def _history(config: Config) -> Iterator[str]:
 
     history = read_history(config.risk.history, config.symbols, open_source(config).first_day)
     if history is not None:
-        seen = np.isfinite(history.close_usd).any(axis=0)
-        text = f"{int(seen.sum())} of {len(seen)} symbols, {len(history.days)} days before the bars"
+        n_seen = int(np.isfinite(history.close_usd).any(axis=0).sum())
+        text = f"{n_seen} of {len(config.symbols)} symbols, {len(history.days)} days before the bars"
         yield _line(config.risk.history.name, "ok", text)
 
 
@@ -107,4 +107,4 @@ def _numba_cache() -> str:
 
 
 def _line(name: str, state: str, text: str) -> str:
-    return f"  {name:<22}{state:<5}{text}".rstrip()
+    return f"  {name:<21} {state:<4} {text}".rstrip()
