@@ -78,17 +78,17 @@ def extremes(values: FloatArray, points_max: int) -> IntArray:
     n = len(values)
     if n <= points_max:
         return np.arange(n)
-    edges = np.linspace(0, n, max(points_max // 2, 1) + 1).astype(np.int64)
-    rows = {0, n - 1}
-    for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        bucket = values[start:stop]
-        is_unknown = np.isnan(bucket)
-        if is_unknown.any():
-            rows.add(start + int(np.argmax(is_unknown)))
-        if not is_unknown.all():
-            rows.add(start + int(np.nanargmin(bucket)))
-            rows.add(start + int(np.nanargmax(bucket)))
-    return np.array(sorted(rows), dtype=np.int64)
+    size = -(-n // max(points_max // 2, 1))
+    buckets = np.full((-(-n // size), size), np.nan)
+    buckets.reshape(-1)[:n] = values
+    start = np.arange(len(buckets)) * size
+    is_unknown = np.isnan(buckets)
+    has_value = ~is_unknown.all(axis=1)
+    lowest = start + np.where(is_unknown, np.inf, buckets).argmin(axis=1)
+    highest = start + np.where(is_unknown, -np.inf, buckets).argmax(axis=1)
+    gap = (start + is_unknown.argmax(axis=1))[is_unknown.any(axis=1)]
+    rows = np.concatenate([[0, n - 1], lowest[has_value], highest[has_value], gap[gap < n]])
+    return np.unique(rows).astype(np.int64)
 
 
 def drawdown_frac(equity_usd: FloatArray) -> FloatArray:
