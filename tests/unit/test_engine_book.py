@@ -103,3 +103,13 @@ def test_state_round_trips_to_the_same_book() -> None:
     other.restore(book.state())
     nxt = slice_of([10.7, 19.9], session=101)
     assert book.mark(nxt) == other.mark(nxt)
+
+
+def test_funding_of_the_reconciled_book_of_six() -> None:
+    """Six names, the omitted one included, cost 41.45 USD a day; at 3.60% the sum is another."""
+    holdings = [415_522.0, 416_000.0, 266_161.0, -381_868.0, -457_070.0, -180_745.0]
+    funding = Funding(0.03595, 50, 25, 40)
+    assert sum(funding.daily_usd(holding) for holding in holdings) == pytest.approx(-41.446, abs=1e-3)
+    assert sum(abs(holding) for holding in holdings) == pytest.approx(2_117_366)
+    rounded = Funding(0.0360, 50, 25, 40)
+    assert sum(rounded.daily_usd(holding) for holding in holdings) != pytest.approx(-41.446, abs=5e-3)
