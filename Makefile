@@ -97,4 +97,4 @@ lock: setup  ## Bring requirements/ up to date with pyproject.toml; UPGRADE=--up
 .PHONY: clean
 clean:  ## Remove environments, caches and the demo; runs elsewhere are kept
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo dist build
-	find engine feeds strategies risk tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find engine feeds strategies risk tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -227,12 +227,16 @@ class TradingDesk:
             cost_frac=cost_frac,
             volume_usd=volume_usd,
             participation_max_frac=self.costs.participation_max_frac,
-            var_budget_usd=self._rule.budget_frac * self.latch.var_limit_usd,
+            var_budget_usd=self._budget_usd,
             var_factor=self._rule.z_horizon * max(1.0, mc_ratio) * self._rule.mc_margin,
             funding_long_frac=self._funding_fracs[0],
             funding_short_frac=self._funding_fracs[1],
             is_reducing=self.latch.trading_state is TradingState.REDUCING,
         )
+
+    @property
+    def _budget_usd(self) -> float:
+        return self._rule.budget_frac * self.latch.var_limit_usd
 
     def _held_frac(self) -> FloatArray:
         return held_frac(
@@ -289,8 +293,8 @@ class TradingDesk:
 
     def set_limit(self, ts_ns: Nanos, var_limit_usd: float) -> list[Event]:
         """Change the VaR limit; the budget follows, and the last measure is judged by it at once."""
-        self.gate.set_budget(self._rule.budget_frac * var_limit_usd)
         events: list[Event] = list(self.latch.set_limit(ts_ns, var_limit_usd))
+        self.gate.set_budget(self._budget_usd)
         self._react(ts_ns, list(events), events)
         return events
 
@@ -318,7 +322,7 @@ class TradingDesk:
         self._pending_by_sleeve = state["pending_by_sleeve"]
         self._due = state["due"]
         self._jumped = state["jumped"]
-        self.gate.set_budget(self._rule.budget_frac * self.latch.var_limit_usd)
+        self.gate.set_budget(self._budget_usd)
 
 
 def _by_sleeve(arrays: list[FloatArray], singles: int, fill_value: float) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Shadow models: VaR under fatter tails than the normal, published beside the one that halts."""
+"""Shadow models: VaR under fatter tails than the normal, to hold beside the one that halts; no run calls them."""
 
 from __future__ import annotations
 
