@@ -1,4 +1,4 @@
-"""Shadow models: VaR under fatter tails than the normal, to hold beside the one that halts; no run calls them."""
+"""Shadow models: VaR under fatter tails than the normal, to hold beside the one that halts."""
 
 from __future__ import annotations
 
