@@ -284,7 +284,7 @@ def write_columns(columns: BarColumns, path: Path) -> None:
     table = pa.table([ts, symbol, *arrays], names=["ts", "symbol", "open", "high", "low", "close", "volume"])
     path.parent.mkdir(parents=True, exist_ok=True)
     if is_parquet:
-        pq.write_table(table, path, row_group_size=1 << 18)
+        pq.write_table(table, path, row_group_size=1 << 16)
         return
     with pa.output_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
         pyarrow.csv.write_csv(table, stream, pyarrow.csv.WriteOptions(quoting_style="needed"))

@@ -182,7 +182,10 @@ def _columns(table: pa.Table) -> Columns:
         if pa.types.is_floating(field.type) or pa.types.is_integer(field.type):
             numbers[field.name] = np.asarray(table[field.name].to_numpy(), dtype=np.float64)
         elif field.name != "ts":
-            texts[field.name] = [value or "" for value in table[field.name].to_pylist()]
+            # A few words stand in very many rows: they share their strings.
+            words = table[field.name].combine_chunks().fill_null("").dictionary_encode()
+            names = words.dictionary.to_pylist()
+            texts[field.name] = [names[code] for code in words.indices.to_numpy().tolist()]
     return Columns(_ts_ns(table["ts"]), numbers, texts)
 
 
