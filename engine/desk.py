@@ -29,7 +29,7 @@ from engine.events import (
     TradingStateChanged,
 )
 from engine.execution import Costs, fill
-from engine.oversight import Gate, Latch, RiskDesk
+from engine.oversight import Change, Gate, Latch, RiskDesk
 from engine.ports import AllocationProblem, Outlook, RiskReport, State
 from engine.sizing import held_frac, sized, trading_terms
 
@@ -167,17 +167,9 @@ class TradingDesk:
                 self._judge(ts_ns, np.asarray(pending.leg_quantity), False, events)
 
     def _judge(self, ts_ns: Nanos, leg_quantity: FloatArray, is_flatten: bool, events: list[Event]) -> None:
-        verdict = self.gate.judge(
-            ts_ns,
-            self.book.layout,
-            self.book.leg_quantity,
-            leg_quantity,
-            self.book.price_usd,
-            self.book.equity_usd,
-            self.risk.market,
-            self.latch.trading_state,
-            is_flatten,
-        )
+        book = self.book
+        change = Change(book.layout, book.leg_quantity, leg_quantity, book.price_usd, self.risk.market)
+        verdict = self.gate.judge(ts_ns, change, book.equity_usd, self.latch.trading_state, is_flatten)
         self._pending = verdict if isinstance(verdict, TargetApproved) else None
         events.append(verdict)
 

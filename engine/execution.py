@@ -27,7 +27,7 @@ from engine.events import (
     TradingState,
 )
 from engine.kernel import kernel
-from engine.oversight import Gate
+from engine.oversight import Change, Gate
 from engine.ports import Market
 
 #: A scale that the gate grants is tried again, lots and volumes included; True for the first trial.
@@ -276,7 +276,8 @@ def fill(
         if legs.is_same(target, held):
             return lapsed
         # The gate has the last word, on exactly what would be filled: cutting one leg may have raised VaR.
-        verdict = gate.recheck(layout, held, target, prices, market, trading_state, approved.is_flatten)
+        change = Change(layout, held, target, prices, market)
+        verdict = gate.recheck(change, trading_state, approved.is_flatten)
         if verdict.reason:
             return [*lapsed, TargetRefused(ts_open_ns, verdict.reason)]
         if (verdict.scale == 1.0).all():

@@ -51,6 +51,25 @@ class RiskDesk(Protocol):
         ...
 
 
+class Change(msgspec.Struct, frozen=True):
+    """A change of book under one set of prices.
+
+    Parameters
+    ----------
+    layout : Layout
+    held, target : FloatArray, shape (n_legs,)
+        Shares.
+    price_usd : FloatArray, shape (n_symbols,)
+    market : Market
+    """
+
+    layout: Layout
+    held: FloatArray
+    target: FloatArray
+    price_usd: FloatArray
+    market: Market
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """What the gate makes of a change of book.
 
@@ -67,30 +86,12 @@ class Gate(Protocol):
     """What the bus asks of ``risk/gate.py``: prospective VaR before any order, and again at the fill."""
 
     def judge(
-        self,
-        ts_ns: Nanos,
-        layout: Layout,
-        held_quantity: FloatArray,
-        target_quantity: FloatArray,
-        price_usd: FloatArray,
-        equity_usd: float,
-        market: Market,
-        trading_state: TradingState,
-        is_flatten: bool,
+        self, ts_ns: Nanos, change: Change, equity_usd: float, trading_state: TradingState, is_flatten: bool
     ) -> TargetApproved | TargetRefused:
-        """Approve, scale down, or refuse a target; quantities are shares by leg, prices by symbol."""
+        """Approve, scale down, or refuse a target decided at the close ``ts_ns``."""
         ...
 
-    def recheck(
-        self,
-        layout: Layout,
-        held_quantity: FloatArray,
-        target_quantity: FloatArray,
-        price_usd: FloatArray,
-        market: Market,
-        trading_state: TradingState,
-        is_flatten: bool,
-    ) -> Verdict:
+    def recheck(self, change: Change, trading_state: TradingState, is_flatten: bool) -> Verdict:
         """Test an approved target once more, at the prices of the fill."""
         ...
 

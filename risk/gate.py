@@ -25,8 +25,8 @@ from engine.events import (
     TradingState,
 )
 from engine.kernel import kernel
-from engine.oversight import Verdict
-from engine.ports import Layout, Market, RiskModel
+from engine.oversight import Change, Verdict
+from engine.ports import RiskModel
 
 HALTED: Final = "halted"
 NO_CHANGE: Final = "no_change"
@@ -46,24 +46,6 @@ _MAX_STEPS = 60
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 #: Shares by which a position may seem to grow from rounding.
 _POSITION_TOLERANCE = 1e-9
-
-
-class _Change(msgspec.Struct, frozen=True):
-    """A change of book under one set of prices; quantities are shares by leg."""
-
-    layout: Layout
-    held: FloatArray
-    target: FloatArray
-    price_usd: FloatArray
-    market: Market
-
-    def positions(self, leg_quantity: FloatArray) -> FloatArray:
-        """Net shares by symbol."""
-        return self.layout.net(leg_quantity)
-
-    def holdings_usd(self, leg_quantity: FloatArray) -> FloatArray:
-        """Net USD by symbol; the price of a symbol that is not held does not matter."""
-        return legs.holdings_usd(leg_quantity, self.layout.leg_symbol, self.price_usd)
 
 
 class RiskGate:
@@ -92,12 +74,8 @@ class RiskGate:
     def judge(
         self,
         ts_ns: Nanos,
-        layout: Layout,
-        held_quantity: FloatArray,
-        target_quantity: FloatArray,
-        price_usd: FloatArray,
+        change: Change,
         equity_usd: float,
-        market: Market,
         trading_state: TradingState,
         is_flatten: bool,
     ) -> TargetApproved | TargetRefused:
@@ -107,12 +85,9 @@ class RiskGate:
         ----------
         ts_ns : int
             Close of the slice the target was decided on.
-        layout : Layout
-        held_quantity, target_quantity : FloatArray, shape (n_legs,)
-            Shares.
-        price_usd : FloatArray, shape (n_symbols,)
+        change : Change
+            From the book as it is to the target.
         equity_usd : float
-        market : Market
         trading_state : TradingState
         is_flatten : bool
             A signed order to go flat: the only change that HALTED lets through.
@@ -122,13 +97,12 @@ class RiskGate:
         TargetApproved or TargetRefused
             ``scale`` is the largest granted to any leg that wanted to change.
         """
-        change = _Change(layout, held_quantity, target_quantity, price_usd, market)
         verdict = self._decide(change, trading_state, is_flatten)
         if verdict.reason:
-            weights = change.holdings_usd(target_quantity) / equity_usd
+            weights = _holdings_usd(change, change.target) / equity_usd
             return TargetRefused(ts_ns, verdict.reason, tuple(weights.tolist()))
         granted = legs.part_way(change.held, change.target, verdict.scale)
-        weights = change.holdings_usd(granted) / equity_usd
+        weights = _holdings_usd(change, granted) / equity_usd
         return TargetApproved(
             ts_ns,
             tuple(granted.tolist()),
@@ -138,21 +112,11 @@ class RiskGate:
             is_flatten,
         )
 
-    def recheck(
-        self,
-        layout: Layout,
-        held_quantity: FloatArray,
-        target_quantity: FloatArray,
-        price_usd: FloatArray,
-        market: Market,
-        trading_state: TradingState,
-        is_flatten: bool,
-    ) -> Verdict:
+    def recheck(self, change: Change, trading_state: TradingState, is_flatten: bool) -> Verdict:
         """Test an approved target once more, at the prices of the fill."""
-        change = _Change(layout, held_quantity, target_quantity, price_usd, market)
         return self._decide(change, trading_state, is_flatten)
 
-    def _decide(self, change: _Change, trading_state: TradingState, is_flatten: bool) -> Verdict:
+    def _decide(self, change: Change, trading_state: TradingState, is_flatten: bool) -> Verdict:
         if trading_state is TradingState.HALTED and not is_flatten:
             return _refuse(change, HALTED)
         if legs.is_same(change.held, change.target):
@@ -161,10 +125,10 @@ class RiskGate:
             return self._reduce(change, is_flatten)
         return self._within_budget(change)
 
-    def _upper(self, change: _Change, leg_quantity: FloatArray) -> float:
-        return self._model.measure(change.holdings_usd(leg_quantity), change.market).var_upper_usd
+    def _upper(self, change: Change, leg_quantity: FloatArray) -> float:
+        return self._model.measure(_holdings_usd(change, leg_quantity), change.market).var_upper_usd
 
-    def _within_budget(self, change: _Change) -> Verdict:
+    def _within_budget(self, change: Change) -> Verdict:
         """ACTIVE: the largest step towards the target that stays within the budget."""
         if change.market.reason:
             return _refuse(change, RISK_UNKNOWN)
@@ -201,7 +165,7 @@ class RiskGate:
                 return verdict
         return _refuse(change, VAR_BUDGET)
 
-    def _reduce(self, change: _Change, is_flatten: bool) -> Verdict:
+    def _reduce(self, change: Change, is_flatten: bool) -> Verdict:
         """Grant what lowers VaR and grows no position: the whole basket, or sleeve by sleeve in order."""
         held_usd = self._upper(change, change.held)
         target_usd = self._upper(change, change.target)
@@ -291,7 +255,11 @@ def _least(upper: Callable[[float], float]) -> tuple[float, float]:
     return scale, value
 
 
-def _refuse(change: _Change, reason: str) -> Verdict:
+def _holdings_usd(change: Change, leg_quantity: FloatArray) -> FloatArray:
+    return legs.holdings_usd(leg_quantity, change.layout.leg_symbol, change.price_usd)
+
+
+def _refuse(change: Change, reason: str) -> Verdict:
     return Verdict(np.zeros(len(change.held)), math.nan, reason)
 
 
@@ -337,18 +305,18 @@ def measurable(
     return may_move, reason
 
 
-def _grows(change: _Change, held: FloatArray, target: FloatArray) -> bool:
+def _grows(change: Change, held: FloatArray, target: FloatArray) -> bool:
     """Whether a net position grows or changes its sign; NaN does."""
-    before, after = change.positions(held), change.positions(target)
+    before, after = change.layout.net(held), change.layout.net(target)
     along = after * np.sign(before)
     tolerance = _POSITION_TOLERANCE * (1.0 + np.abs(before))
     is_within = (along >= -tolerance) & (along <= np.abs(before) + tolerance)
     return not bool(np.where(before == 0.0, np.abs(after) <= tolerance, is_within).all())
 
 
-def _is_common_cut(change: _Change) -> bool:
+def _is_common_cut(change: Change) -> bool:
     """Whether every net position is cut by one fraction: this lowers VaR whatever Σ is, known or not."""
-    before, after = change.positions(change.held), change.positions(change.target)
+    before, after = change.layout.net(change.held), change.layout.net(change.target)
     largest = int(np.argmax(np.abs(before)))
     if not before[largest] or not np.isfinite(before).all():
         return False

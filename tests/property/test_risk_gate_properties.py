@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from engine.events import TargetApproved, TradingState
+from engine.oversight import Change
 from engine.ports import Layout
 from risk.gate import RiskGate
 from risk.var import GaussianVar, GaussianVarOptions
@@ -41,7 +42,7 @@ def test_active_never_exceeds_the_budget_unless_it_reduces(seed: int) -> None:
             held[:] = 0.0
         budget = float(10.0 ** rng.uniform(3.5, 5.5))
         gate = RiskGate(MODEL, budget)
-        answer = gate.judge(0, LAYOUT, held, target, PRICE, 1e6, MARKET, TradingState.ACTIVE, False)
+        answer = gate.judge(0, Change(LAYOUT, held, target, PRICE, MARKET), 1e6, TradingState.ACTIVE, False)
         before = _upper(LAYOUT, held)
         outcomes.add(type(answer).__name__)
         if isinstance(answer, TargetApproved):
@@ -63,7 +64,7 @@ def test_reducing_never_grows_a_position(seed: int) -> None:
         held = _random_legs(rng)
         fraction = rng.choice([-0.5, 0.0, 0.3, 1.0, 1.2], LAYOUT.n_sleeves, p=[0.1, 0.3, 0.3, 0.2, 0.1])
         target = held * fraction[LAYOUT.leg_sleeve]
-        verdict = gate.recheck(LAYOUT, held, target, PRICE, MARKET, TradingState.REDUCING, False)
+        verdict = gate.recheck(Change(LAYOUT, held, target, PRICE, MARKET), TradingState.REDUCING, False)
         if verdict.reason:
             continue
         approved += 1
@@ -84,5 +85,5 @@ def test_full_flatten_always_passes(state: TradingState) -> None:
     for _ in range(300):
         held = _random_legs(rng)
         held[0] += 1.0
-        verdict = gate.recheck(LAYOUT, held, np.zeros_like(held), PRICE, MARKET, state, True)
+        verdict = gate.recheck(Change(LAYOUT, held, np.zeros_like(held), PRICE, MARKET), state, True)
         assert (verdict.reason, verdict.scale.min()) == ("", 1.0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.book import Book, Funding
 from engine.events import MINUTE_NS, BarSlice, FloatArray, Nanos, TargetApproved, TradingState
-from engine.oversight import Verdict
+from engine.oversight import Change, Verdict
 from engine.ports import Layout, Market, Spread
 
 T0_NS: Nanos = 1_519_050_600_000_000_000  # 2018-02-19 14:30:00 UTC
@@ -68,20 +68,11 @@ class OpenGate:
         self.reason = reason
         self.asked: list[FloatArray] = []
 
-    def recheck(
-        self,
-        layout: Layout,
-        held_quantity: FloatArray,
-        target_quantity: FloatArray,
-        price_usd: FloatArray,
-        market: Market,
-        trading_state: TradingState,
-        is_flatten: bool,
-    ) -> Verdict:
+    def recheck(self, change: Change, trading_state: TradingState, is_flatten: bool) -> Verdict:
         """Note the prices asked about and answer."""
-        self.asked.append(price_usd.copy())
+        self.asked.append(change.price_usd.copy())
         scale = self.scale if len(self.asked) == 1 else 1.0
-        return Verdict(np.full(len(held_quantity), scale), 0.0, self.reason)
+        return Verdict(np.full(len(change.held), scale), 0.0, self.reason)
 
     def judge(self, *args: Any) -> Any:
         raise AssertionError("not asked in these tests")

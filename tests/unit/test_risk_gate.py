@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine.events import FloatArray, TargetApproved, TargetRefused, TradingState
-from engine.oversight import Gate, Verdict
+from engine.oversight import Change, Gate, Verdict
 from engine.ports import Market
 from risk.gate import RiskGate, largest_scale
 from risk.var import GaussianVar, GaussianVarOptions
@@ -41,7 +41,8 @@ def _recheck(
     price: FloatArray = PRICE,
 ) -> Verdict:
     gate = RiskGate(MODEL, budget_usd)
-    return gate.recheck(LAYOUT, _shares(held_usd), _shares(target_usd), price, with_market, state, flatten)
+    change = Change(LAYOUT, _shares(held_usd), _shares(target_usd), price, with_market)
+    return gate.recheck(change, state, flatten)
 
 
 def _upper(usd: list[float]) -> float:
@@ -195,7 +196,7 @@ def test_each_sleeve_must_reduce_what_is_left() -> None:
     price = np.ones(4)
     held = np.array([1e6, -1e6, 2e5, -2e5, 0.0])
     target = np.array([0.0, 0.0, 2e5, 0.0, -5e5])
-    verdict = RiskGate(MODEL, 1e9).recheck(layout, held, target, price, MARKET, REDUCING, False)
+    verdict = RiskGate(MODEL, 1e9).recheck(Change(layout, held, target, price, MARKET), REDUCING, False)
     assert verdict.scale.tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]
 
 
@@ -206,10 +207,10 @@ def test_legs_that_share_a_symbol_are_judged_net() -> None:
     held, target = np.zeros(4), np.array([0.0, 10.0, 0.0, -10.0])
     price = np.array([100.0, math.nan, 100.0])
     gate = RiskGate(model, 1e5)
-    verdict = gate.recheck(layout, held, target, price, market(np.eye(3) * 1e-4), ACTIVE, False)
+    verdict = gate.recheck(Change(layout, held, target, price, market(np.eye(3) * 1e-4)), ACTIVE, False)
     assert verdict.reason == "price_unknown"
     price[1] = 50.0
-    verdict = gate.recheck(layout, held, target, price, market(np.eye(3) * 1e-4), ACTIVE, False)
+    verdict = gate.recheck(Change(layout, held, target, price, market(np.eye(3) * 1e-4)), ACTIVE, False)
     assert (verdict.reason, verdict.var_upper_usd) == ("", 0.0)
 
 
@@ -217,7 +218,7 @@ def test_reducing_must_lower_var_strictly() -> None:
     """Moving a leg from one spread to another changes no risk: only the part that sells it passes."""
     layout = pairs_layout(4, [(0, 1), (2, 1)])
     held, target = np.array([0.0, 10.0, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 10.0])
-    verdict = RiskGate(MODEL, 1e9).recheck(layout, held, target, PRICE, MARKET, REDUCING, False)
+    verdict = RiskGate(MODEL, 1e9).recheck(Change(layout, held, target, PRICE, MARKET), REDUCING, False)
     assert verdict.scale.tolist() == [1.0, 1.0, 0.0, 0.0]
 
 
@@ -225,16 +226,16 @@ def test_judge_answers_with_events() -> None:
     """What the book obeys: shares by leg, net weights by symbol, the λ and the VaR it leads to."""
     gate: Gate = RiskGate(MODEL, 135_000.0)
     held, target = np.zeros(4), _shares([4e6, -4e6, 0.0, 0.0])
-    answer = gate.judge(5, LAYOUT, held, target, PRICE, 1e6, MARKET, ACTIVE, False)
+    answer = gate.judge(5, Change(LAYOUT, held, target, PRICE, MARKET), 1e6, ACTIVE, False)
     assert isinstance(answer, TargetApproved)
     assert answer.leg_quantity == pytest.approx((answer.scale * target).tolist())
     assert answer.weight_frac == pytest.approx((4 * answer.scale, -4 * answer.scale, 0.0, 0.0))
     assert (answer.ts_ns, answer.is_flatten) == (5, False)
     gate.set_budget(1e9)
-    whole = gate.judge(5, LAYOUT, held, target, PRICE, 1e6, MARKET, ACTIVE, False)
+    whole = gate.judge(5, Change(LAYOUT, held, target, PRICE, MARKET), 1e6, ACTIVE, False)
     assert isinstance(whole, TargetApproved)
     assert whole.leg_quantity == tuple(target.tolist())
-    refused = gate.judge(6, LAYOUT, held, target, PRICE, 1e6, MARKET, HALTED, False)
+    refused = gate.judge(6, Change(LAYOUT, held, target, PRICE, MARKET), 1e6, HALTED, False)
     assert refused == TargetRefused(6, "halted", (4.0, -4.0, 0.0, 0.0))
 
 
@@ -242,9 +243,9 @@ def test_approved_target_passes_the_recheck_at_the_same_prices() -> None:
     """A target scaled to its budget must not be refused a minute later by its own rounding."""
     gate = RiskGate(MODEL, 135_000.0)
     held, target = _shares([3e5, -1e5, 0.0, 0.0]), _shares([4e6, -3e6, 1e5, 0.0])
-    answer = gate.judge(5, LAYOUT, held, target, PRICE, 1e6, MARKET, ACTIVE, False)
+    answer = gate.judge(5, Change(LAYOUT, held, target, PRICE, MARKET), 1e6, ACTIVE, False)
     assert isinstance(answer, TargetApproved)
-    again = gate.recheck(LAYOUT, held, np.array(answer.leg_quantity), PRICE, MARKET, ACTIVE, False)
+    again = gate.recheck(Change(LAYOUT, held, np.array(answer.leg_quantity), PRICE, MARKET), ACTIVE, False)
     assert again.reason == ""
     assert again.scale.tolist() == [1.0] * 4
 
