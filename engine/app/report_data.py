@@ -164,34 +164,49 @@ def _read_table(path: Path, name: str) -> Columns:
     """Read the columns that the report uses, of a table that may be absent."""
     needed = _COLUMNS[name]
     if not path.exists():
-        return _columns(SCHEMAS[name].empty_table().select(needed))
+        return Columns(np.empty(0, dtype=np.int64), *_empty(name, needed))
     try:
-        has = pq.read_schema(path).names
-        missing = [column for column in needed if column not in has]
+        file = pq.ParquetFile(path)
+        missing = [column for column in needed if column not in file.schema_arrow.names]
         if missing:
             raise _damaged(path, f"it has no column {', '.join(missing)}")
-        return _columns(pq.read_table(path, columns=list(needed)))
+        return _columns(file, needed)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from None
 
 
-def _columns(table: pa.Table) -> Columns:
-    numbers: dict[str, FloatArray] = {}
-    texts: dict[str, list[str]] = {}
-    for field in table.schema:
-        if pa.types.is_floating(field.type) or pa.types.is_integer(field.type):
-            numbers[field.name] = np.asarray(table[field.name].to_numpy(), dtype=np.float64)
-        elif field.name != "ts":
+def _empty(name: str, needed: tuple[str, ...]) -> tuple[dict[str, FloatArray], dict[str, list[str]]]:
+    kinds = {column: SCHEMAS[name].field(column).type for column in needed if column != "ts"}
+    numbers = {column: np.empty(0) for column, kind in kinds.items() if not pa.types.is_string(kind)}
+    return numbers, {column: [] for column in kinds if column not in numbers}
+
+
+def _columns(file: pq.ParquetFile, needed: tuple[str, ...]) -> Columns:
+    """Read columns batch by batch into their final place, so that no second copy of a long run is made."""
+    n = file.metadata.num_rows
+    kinds = {name: file.schema_arrow.field(name).type for name in needed if name != "ts"}
+    numbers = {name: np.empty(n) for name, kind in kinds.items() if not pa.types.is_string(kind)}
+    texts: dict[str, list[str]] = {name: [] for name in kinds if name not in numbers}
+    ts_ns = np.empty(n, dtype=np.int64)
+    words: dict[str, str] = {}
+    row = 0
+    for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(needed)):
+        stop = row + batch.num_rows
+        ts_ns[row:stop] = _ts_ns(batch.column("ts"))
+        for name, column in numbers.items():
+            column[row:stop] = batch.column(name).to_numpy(zero_copy_only=False)
+        for name, column_words in texts.items():
             # A few words stand in very many rows: they share their strings.
-            words = table[field.name].combine_chunks().fill_null("").dictionary_encode()
-            names = words.dictionary.to_pylist()
-            texts[field.name] = [names[code] for code in words.indices.to_numpy().tolist()]
-    return Columns(_ts_ns(table["ts"]), numbers, texts)
+            coded = batch.column(name).fill_null("").dictionary_encode()
+            names = [words.setdefault(word, word) for word in coded.dictionary.to_pylist()]
+            column_words.extend(names[code] for code in coded.indices.to_numpy().tolist())
+        row = stop
+    return Columns(ts_ns, numbers, texts)
 
 
-def _ts_ns(column: pa.ChunkedArray) -> IntArray:
+def _ts_ns(column: Any) -> IntArray:
     whole = column.cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
-    return np.asarray(whole.to_numpy(), dtype=np.int64)
+    return np.asarray(whole.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 class _Moments:
