@@ -77,6 +77,10 @@ def _data(config: Config) -> Iterator[str]:
         raise absent
     first, *others = report_lines(report)
     yield _line(shown(path), "ok" if report.is_clean else "mind", first)
+    unused = [one for one in report.symbols if one.symbol not in config.symbols]
+    if unused:
+        bars = sum(one.bars for one in unused)
+        others.append(f"{bars:,} bars of {len(unused)} symbols that this run does not use")
     for line in others:
         yield _line("", "", line)
 
@@ -87,7 +91,7 @@ def report_lines(report: DataReport) -> list[str]:
     lines = [f"{len(report.symbols)} symbols, {span}, {report.rows:,} rows, {report.gaps:,} gaps"]
     if report.rejected:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(report.rejected.items()))
-        lines.append(f"a replay rejects {counts}")
+        lines.append(f"a replay of all its symbols rejects {counts}")
     if report.pending or report.confirmed:
         lines.append(f"jumps beyond the collar: {report.confirmed:,} confirmed, {report.pending:,} pending")
     if report.one_sided or report.empty:

@@ -327,10 +327,17 @@ def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float) -> str:
         f"P&L       {gain}  ({share})    costs {costs}   carry {carry}",
         f"drawdown  {percent(summary['max_drawdown_frac'])}    Sharpe  {sharpe_text(summary)}",
         f"VaR       {var}",
+        *_noted(summary.get("notes", ())),
         f"digest    {summary['digest']}",
         f"report    {shown(folder / 'report.html')}",
     ]
     return "\n".join(lines)
+
+
+def _noted(notes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Count what strategies said of their spreads: why a run has no signals, or which noise is a guess."""
+    counts = Counter(str(note["note"]).replace("_", " ") for note in notes)
+    return [f"spreads   {', '.join(f'{n} {note}' for note, n in sorted(counts.items()))}"] if counts else []
 
 
 def sharpe_text(summary: Mapping[str, Any]) -> str:

@@ -104,7 +104,7 @@ def lookahead(
         typer.echo(to_json(answer))
     else:
         state = (
-            "ok         no look-ahead"
+            ("ok         no look-ahead" if answer["signals"] else "ok         nothing to compare")
             if answer["is_equal"]
             else "LOOK-AHEAD the past changes with the future"
         )
