@@ -101,7 +101,7 @@ def _round_trips(data: RunData) -> Figure:
 def var_method(config: Mapping[str, Any]) -> str:
     """Say in two sentences what the VaR is, and what it cannot know."""
     risk = config.get("risk", {})
-    confidence, days = float(risk.get("confidence", 0.99)), risk.get("horizon_days", 10)
+    confidence, days = float(risk.get("confidence", 0.99)), f"{float(risk.get('horizon_days', 10)):g}"
     scenarios, seed = risk.get("scenarios", 5_000), risk.get("seed", 7)
     return (
         f"VaR is the loss that a book held unchanged for {days} days should exceed in "

@@ -118,7 +118,7 @@ class Terminal:
         self._zone, self._zone_name = exchange_zone(self._calendar)
         options = config.allocator.options
         words = [
-            f"limit  VaR({risk.confidence * 100:g}%, {risk.horizon_days}d) {usd(risk.var_limit_usd)}",
+            f"limit  VaR({risk.confidence * 100:g}%, {risk.horizon_days:g}d) {usd(risk.var_limit_usd)}",
             _option(options, "gross_max_frac", "leverage {:.2f}x"),
             _option(options, "risk_aversion", "gamma {:g}"),
             _option(options, "trade_aversion", "tau {:g}"),
