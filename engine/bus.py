@@ -14,7 +14,7 @@ import numpy as np
 
 from engine import legs
 from engine.commands import TIME_MAX_NS, CommandBody, Verifier
-from engine.desk import TradingDesk
+from engine.desk import ROUTINE_EVENTS, TradingDesk
 from engine.events import (
     Alert,
     BarConfirmed,
@@ -37,8 +37,6 @@ from engine.events import (
 from engine.ports import AllocationProblem, Allocator, State, Strategy, Targets
 
 _SIGN: Final = {Side.LONG: 1.0, Side.FLAT: 0.0, Side.SHORT: -1.0}
-#: Events of a minute in which nothing happens: the book is marked, its risk measured.
-_ROUTINE: Final = 2
 
 
 class Bus:
@@ -134,7 +132,7 @@ class Bus:
         if desk is None or self._allocator is None:
             return events
         # Sides and holdings change only in minutes with more than the routine events (marked, measured).
-        is_routine = len(events) == _ROUTINE and not self._was_commanded
+        is_routine = len(events) == ROUTINE_EVENTS and not self._was_commanded
         changed = self._unwanted if is_routine else self._changed(events, desk)
         self._was_commanded = False
         if self._allocator.due(slice_.minute, len(changed)) or self._rebalance_asked:

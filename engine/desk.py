@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -34,6 +35,8 @@ from engine.ports import AllocationProblem, Outlook, RiskReport, State
 from engine.sizing import held_frac, sized, trading_terms
 
 _FLAT = RiskReport(0.0, 0.0, 0.0, 0.0, 0.0)
+#: Events of a minute in which nothing happens: the book is marked, its risk measured.
+ROUTINE_EVENTS: Final = 2
 #: A rebalance trades about this much of equity in a name: the size at which impact is made linear.
 _TYPICAL_TRADE_FRAC = 0.10
 

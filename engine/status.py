@@ -14,6 +14,7 @@ from engine.events import (
     BookMarked,
     Event,
     Filled,
+    Reject,
     RiskMeasured,
     Signal,
     SpreadNoted,
@@ -82,7 +83,7 @@ class Status:
                 self.rebalances += turnover_frac > 0.0
             case BarRejected(reason=reason, count=count):
                 self.rejected[reason.value] += count
-                if reason.value == "COLLAR":
+                if reason is Reject.COLLAR:
                     self.pending -= count
             case BarSuspended():
                 self.pending += 1

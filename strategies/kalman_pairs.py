@@ -224,7 +224,7 @@ class KalmanPairs:
         for k, noise in enumerate(found):
             if noise is None:
                 n_observed = float(np.sum(~np.isnan(y[k] - x[k])))
-                notes.append(self._note(ts_ns, k, "not_calibrated", {"observations": n_observed}))
+                notes.append(self._book.note(ts_ns, k, "not_calibrated", {"observations": n_observed}))
                 continue
             is_counted = (np.cumsum(~np.isnan(z[k])) > BURN_IN) & (opens[k] == 0.0)
             values = {
@@ -234,9 +234,9 @@ class KalmanPairs:
                 "log_likelihood": noise.log_likelihood,
                 "sd_z": float(np.nanstd(z[k, is_counted])),
             }
-            notes.append(self._note(ts_ns, k, "calibrated", values))
+            notes.append(self._book.note(ts_ns, k, "calibrated", values))
             if noise.is_weak:
-                notes.append(self._note(ts_ns, k, "weakly_identified", values))
+                notes.append(self._book.note(ts_ns, k, "weakly_identified", values))
         return notes
 
     def _replay(self, y: FloatArray, x: FloatArray, opens: FloatArray) -> FloatArray:
@@ -252,6 +252,3 @@ class KalmanPairs:
                 self._rolling.push(self._innovation, self._open)
             z[:, t] = self._filters[Z]
         return z
-
-    def _note(self, ts_ns: Nanos, k: int, note: str, values: dict[str, float]) -> SpreadNoted:
-        return SpreadNoted(ts_ns, self.name, self.spreads[k].name, note, values)

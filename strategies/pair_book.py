@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from engine.events import SIDES, FloatArray, Nanos, Signal
+from engine.events import SIDES, FloatArray, Nanos, Signal, SpreadNoted
 from engine.ports import Outlook, Spread, State, StrategyContext
 from strategies.forecast import announce, look_ahead
 from strategies.pair_options import PairRules, rules_array
@@ -87,6 +87,10 @@ class PairBook:
             self._found,
         )
         return [self._signal(ts_ns, int(k), expected) for k, expected in self._found[:n_changed].tolist()]
+
+    def note(self, ts_ns: Nanos, k: int, note: str, values: dict[str, float]) -> SpreadNoted:
+        """Say something about spread ``k``."""
+        return SpreadNoted(ts_ns, self._context.name, self._spreads[k].name, note, values)
 
     def outlook(self) -> Outlook:
         """Return the view after the last minute."""

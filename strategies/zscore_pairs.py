@@ -168,7 +168,7 @@ class ZscorePairs:
         if self._options.admission == "off":
             self._is_admitting = False
             self._book.enabled[:] = 1.0
-            return [self._note(ts_ns, k, "admission_off", {}) for k in range(len(self.spreads))]
+            return [self._book.note(ts_ns, k, "admission_off", {}) for k in range(len(self.spreads))]
         if n_slices not in (1, self._admission_min):
             return []
         tested = [self._judge(ts_ns, k) for k in range(len(self.spreads))]
@@ -195,7 +195,4 @@ class ZscorePairs:
         is_admitted = p_value <= self._options.significance
         self._book.enabled[k] = float(is_admitted)
         values = {"p_value": p_value, "observations": float(sample[0].size)}
-        return self._note(ts_ns, k, "admitted" if is_admitted else "not_admitted", values)
-
-    def _note(self, ts_ns: Nanos, k: int, note: str, values: dict[str, float]) -> SpreadNoted:
-        return SpreadNoted(ts_ns, self.name, self.spreads[k].name, note, values)
+        return self._book.note(ts_ns, k, "admitted" if is_admitted else "not_admitted", values)

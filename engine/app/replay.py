@@ -18,11 +18,12 @@ import msgspec
 from engine.app import run_files
 from engine.app.config import Config, config_hash
 from engine.app.config_tables import AllocatorTable, BookTable
-from engine.app.source import Source, open_source
+from engine.app.source import Source, fingerprint_of, open_source
 from engine.app.statistics import EquityStatistics, periods_per_year
 from engine.app.wiring import build_loop, read_history
 from engine.clock import stopwatch_s
 from engine.commands import Keys
+from engine.desk import ROUTINE_EVENTS
 from engine.errors import DataError, InvariantError
 from engine.events import BarSlice, Command, Event, Record, Signal, TradingState
 from engine.journal import JournalReader, JournalWriter
@@ -31,8 +32,6 @@ from engine.ports import Effect
 from engine.sinks.run_folder import RunFolder
 from engine.status import Status
 
-#: A slice with a quiet desk brings two events, its mark and its measure; people want to see the others.
-_ROUTINE: Final = 2
 _PROGRESS_EVERY: Final = 512
 _PROGRESS_MIN_S: Final = 0.1
 _LOOKAHEAD_CUTS: Final = 6
@@ -96,7 +95,7 @@ def replay(
     KeyboardInterrupt
         After the run folder has been completed with what was done.
     """
-    source = open_source(config)
+    source, fingerprint = open_source(config), fingerprint_of(config)
     orders, command_text = run_files.read_command_file(commands)
     keys = run_files.keys_from_environment() if orders else Keys()
     history = read_history(config.risk.history, config.symbols, source.first_day)
@@ -112,7 +111,7 @@ def replay(
         raise
     finally:
         summary = {**run.finish(), "exit_reason": exit_reason}
-        run_files.write(folder, config, source, summary, argv, command_text)
+        run_files.write(folder, config, (source.name, fingerprint), summary, argv, command_text)
         if out is None:
             run_files.point_latest(folder)
         listener.on_done(summary, folder)
@@ -140,7 +139,8 @@ class _Run:
             config.output.trace,
             self._statistics.update,
         )
-        self._routine = _ROUTINE if self._loop.bus.desk is not None else 0
+        # People want to see what is more than the routine of a desk.
+        self._routine = ROUTINE_EVENTS if self._loop.bus.desk is not None else 0
         self._started_s = stopwatch_s()
         self._told_s = self._started_s
         self._seconds = 0.0
@@ -286,9 +286,11 @@ def verify(folder: Path, data: Path | None) -> dict[str, Any]:
 
 
 def _journal_digest(past: run_files.PastRun, folder: Path) -> str:
-    """Replay a journal: nothing is read from the bars, and nothing is solved again."""
+    """Replay a journal: no bar is taken from the tape, and nothing is solved again."""
     config = past.config
-    history = read_history(config.risk.history, config.symbols, open_source(config).first_day)
+    history = None
+    if config.risk.history is not None:  # only then does it matter on which day the tape begins
+        history = read_history(config.risk.history, config.symbols, open_source(config).first_day)
     keys = run_files.keys_from_environment() if past.commands else Keys()
     loop = build_loop(config, history, keys, lambda *_: None)
     return loop.replay_journal(JournalReader(folder))

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from engine.app.config import Config, config_hash, load, resolved_toml
-from engine.app.source import Source, fingerprint_of
+from engine.app.source import fingerprint_of
 from engine.app.statistics import EquityStatistics
 from engine.clock import wall_ns
 from engine.commands import Keys, read_commands
@@ -114,15 +114,16 @@ def read_command_file(path: Path | None) -> tuple[list[Command], str]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError("O003", f"cannot read commands: {error}", str(path)) from None
+    commands: list[Command] = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
-            read_commands(line)
+            commands += read_commands(line)
         except msgspec.MsgspecError as error:
             hint = (
                 'A line is {"ts_ns": …, "body": "…", "signature": "…"}, as astra halt --commands writes it.'
             )
             raise CommandError("O003", f"not a signed command: {error}", f"{path}:{number}", hint) from None
-    return read_commands(text), text
+    return sorted(commands, key=lambda command: command.ts_ns), text
 
 
 def summary(
@@ -185,12 +186,15 @@ def _known_values(values: dict[str, float]) -> dict[str, float | None]:
 def write(
     folder: Path,
     config: Config,
-    source: Source,
+    bars: tuple[str, str],
     summary_: dict[str, Any],
     argv: list[str],
     command_text: str,
 ) -> None:
-    """Write run.json, config.toml, summary.json, the commands that were replayed, and the report."""
+    """Write run.json, config.toml, summary.json, the commands that were replayed, and the report.
+
+    ``bars`` is where they are, and their fingerprint.
+    """
     from engine.app.report import write_report
 
     (folder / "config.toml").write_text(resolved_toml(config), encoding="utf-8")
@@ -201,8 +205,8 @@ def write(
         "argv": argv,
         "config_hash": config_hash(config),
         "data": {
-            "path": source.name,
-            "fingerprint": source.fingerprint,
+            "path": bars[0],
+            "fingerprint": bars[1],
             "first": config.universe.first,
             "last": config.universe.last,
         },

@@ -29,14 +29,11 @@ class Source:
         Built for the span of the run.
     name : str
         Path of the bars, or the kind of feed.
-    fingerprint : str
-        SHA-256 of the bars, or of the options that make them.
     """
 
-    def __init__(self, feed: Feed, name: str, fingerprint: str) -> None:
+    def __init__(self, feed: Feed, name: str) -> None:
         self.feed = feed
         self.name = name
-        self.fingerprint = fingerprint
 
     def records(self) -> AsyncIterator[Record]:
         """Return the records of the run, from the beginning."""
@@ -81,11 +78,11 @@ def open_source(config: Config, last_ns: Nanos | None = None) -> Source:
             raise absent
     context = FeedContext(config.symbols, config.universe.calendar, from_ns, to_ns)
     feed = registry("feeds")[config.feed.kind].build(options, context)
-    return Source(feed, str(path or config.feed.kind), fingerprint_of(config))
+    return Source(feed, str(path or config.feed.kind))
 
 
 def fingerprint_of(config: Config) -> str:
-    """Fingerprint of the configured bars as they are now."""
+    """Return the SHA-256 of the configured bars as they are now, or the options that make them."""
     options: Any = config.feed.options
     path: Path | None = getattr(options, "path", None)
     return fingerprint(path) if path is not None else f"{config.feed.kind} {options.model_dump_json()}"
