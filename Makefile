@@ -62,6 +62,22 @@ check: setup  ## Lint, check format, types and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache --no-logo
 
+.PHONY: demo
+demo: setup  ## Run live on simulated bars, a minute a second; Ctrl-C ends it
+	@$(BIN)/astra run --demo --speed 60
+
+.PHONY: campaign
+campaign: setup  ## Kill a running engine a thousand times, lose power at every sync, simulate thousands of faulty days
+	@$(BIN)/python -m tests.campaign
+
+.PHONY: soak
+soak: setup  ## Run live at a hundred times the pace for 20 minutes, and measure what grows
+	@$(BIN)/python -m benchmarks.soak
+
+.PHONY: bench-live
+bench-live: setup  ## Measure the way of a live bar: to the gate, to the disk, to Redis and MQTT
+	@$(BIN)/python -m benchmarks.live
+
 .PHONY: bench
 bench: setup  ## Measure the engine on this machine
 	@$(BIN)/python -m benchmarks.run
@@ -89,7 +105,7 @@ LOCK_HEADER := \# Made by `make lock` from pyproject.toml for every supported Py
 lock: setup  ## Bring requirements/ up to date with pyproject.toml; UPGRADE=--upgrade renews every pin
 	@$(BIN)/python -c 'import sys; sys.exit("lock with Python 3.11, the oldest supported: newer ones take releases \
 		that it cannot install" if sys.version_info[:2] != (3, 11) else 0)'
-	@$(LOCK) requirements/dev.txt --extra dev $(UPGRADE) pyproject.toml
+	@$(LOCK) requirements/dev.txt --extra dev --extra servers --extra notify --extra alpaca --extra yahoo $(UPGRADE) pyproject.toml
 	@$(LOCK) requirements/runtime.txt --constraint requirements/dev.txt $(UPGRADE) pyproject.toml
 	@sed -i '1i $(LOCK_HEADER)' requirements/dev.txt requirements/runtime.txt
 	@echo "now run make test-pythons: one lock serves all of them"

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from engine.events import Command, Nanos
 from engine.ports import State
@@ -20,7 +21,13 @@ from engine.ports import State
 KINDS: Final = ("halt", "resume", "limits", "flatten", "rebalance")
 #: No time of a command lies beyond (the year 2116): what is stored must fit 64 bits everywhere.
 TIME_MAX_NS: Final = 1 << 62
-_REASON_MAX = 500
+#: Bytes of one message, body and signature together: what is longer is not even read.
+MESSAGE_BYTES_MAX: Final = 64 * 1024
+
+#: Texts are bounded and hold no control characters: verdicts repeat them to terminals, signed or not.
+_PRINTABLE = r"\A[^\x00-\x1f\x7f-\x9f]*\Z"
+_Word = Annotated[str, Meta(max_length=64, pattern=_PRINTABLE)]
+_Line = Annotated[str, Meta(max_length=500, pattern=_PRINTABLE)]
 
 
 class CommandBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -31,7 +38,7 @@ class CommandBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     kind : str
         One of ``KINDS``.
     args : dict of str to float
-        For ``limits``: new values by name, and ``revert_ns`` (0: until further notice).
+        For ``limits``: new values by name, and ``revert_ns`` (``engine/controls.py``).
     instance : str
         Which engine it is for.
     principal : str
@@ -46,15 +53,15 @@ class CommandBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Which halt a ``resume`` lifts.
     """
 
-    kind: str
-    instance: str
-    principal: str
+    kind: _Word
+    instance: _Word
+    principal: _Word
     issued_ns: Nanos
     expires_ns: Nanos
-    nonce: str
-    reason: str
-    halt_id: str = ""
-    args: dict[str, float] = {}
+    nonce: _Word
+    reason: _Line
+    halt_id: _Word = ""
+    args: Annotated[dict[_Word, float], Meta(max_length=16)] = {}
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -116,18 +123,16 @@ class Verifier:
         body : CommandBody or None
             None when the text is no command at all.
         """
-        try:
-            body = _decoder.decode(command.body)
-        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        body = read_body(command.body)
+        if body is None:
             return "malformed", None
         return self._refusal(command, body, command.ts_ns), body
 
     def _refusal(self, command: Command, body: CommandBody, now_ns: Nanos) -> str:
         is_ordered = 0 <= body.issued_ns <= body.expires_ns < TIME_MAX_NS
-        if body.kind not in KINDS or len(body.reason) > _REASON_MAX or not is_ordered:
+        if body.kind not in KINDS or not is_ordered:
             return "malformed"
-        keys = (self._keys.operator, self._keys.halt) if body.kind == "halt" else (self._keys.operator,)
-        if not any(_signed_with(key, command) for key in keys):
+        if not is_signed(command, body, self._keys):
             return "bad_signature"
         if body.instance != self._instance:
             return "other_instance"
@@ -152,11 +157,58 @@ class Verifier:
         self._used = dict(state["used"])
 
 
+def read_body(text: str) -> CommandBody | None:
+    """Read the text of a command; None if it is none."""
+    if len(text) > MESSAGE_BYTES_MAX:
+        return None
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
+
+
+def is_signed(command: Command, body: CommandBody, keys: Keys) -> bool:
+    """Tell whether a command bears the signature that its kind needs: either key halts, one does the rest."""
+    allowed = (keys.operator, keys.halt) if body.kind == "halt" else (keys.operator,)
+    return any(_signed_with(key, command) for key in allowed)
+
+
 def _signed_with(key: bytes, command: Command) -> bool:
     if not key:
         return False
     expected = hmac.new(key, command.body.encode(), hashlib.sha256).hexdigest()
     return hmac.compare_digest(expected.encode(), command.signature.encode(errors="replace"))
+
+
+class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    body: str
+    signature: Annotated[str, Meta(max_length=128)]
+
+
+_message_decoder = msgspec.json.Decoder(_Message)
+
+
+def message_of(command: Command) -> bytes:
+    """Write a command as it travels: ``{"body": "<exact signed text>", "signature": "<hex>"}``."""
+    return msgspec.json.encode(_Message(command.body, command.signature))
+
+
+def read_message(data: bytes, ts_ns: Nanos) -> Command | None:
+    """Read a command as it travelled, and stamp it; None if the bytes are no message.
+
+    Examples
+    --------
+    >>> read_message(b'{"body": "{}", "signature": "00"}', 7)
+    Command(ts_ns=7, body='{}', signature='00')
+    >>> read_message(b"nonsense", 7)
+    """
+    if len(data) > MESSAGE_BYTES_MAX:
+        return None
+    try:
+        message = _message_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return Command(ts_ns, message.body, message.signature)
 
 
 def read_commands(text: str) -> list[Command]:

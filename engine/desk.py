@@ -8,7 +8,7 @@ through ``propose``, where the gate approves it, scales it down, or refuses it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -31,7 +31,7 @@ from engine.events import (
 )
 from engine.execution import Costs, fill
 from engine.oversight import Change, Gate, Latch, RiskDesk
-from engine.ports import AllocationProblem, Outlook, RiskReport, State
+from engine.ports import NO_CONTROLS, AllocationProblem, Outlook, RiskReport, State
 from engine.sizing import held_frac, sized, trading_terms
 
 _FLAT = RiskReport(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -52,11 +52,14 @@ class RiskRule(msgspec.Struct, frozen=True):
         z of the confidence times the square root of the horizon in days.
     mc_margin : float
         1 + 1.645 standard errors of the Monte-Carlo quantile (1.0373 at 5,000 scenarios).
+    var_max_age_min : int
+        Session minutes after which a measure no longer counts: the lease of the gate.
     """
 
     budget_frac: float
     z_horizon: float
     mc_margin: float
+    var_max_age_min: int = 3
 
 
 class TradingDesk:
@@ -102,16 +105,11 @@ class TradingDesk:
     def on_slice(self, slice_: BarSlice) -> list[Event]:
         """Take one minute: fill, mark, measure, judge."""
         events: list[Event] = []
+        self._due = -1  # whoever has not answered by now is late
         if self._pending is not None:
             events += self._fill(self._pending, slice_)
-        book = self.book
-        events.append(book.mark(slice_))
-        self.risk.observe(slice_)
-        if self._jumped:
-            # A confirmed jump is in the sums now; three calm measures under the old factor would be no proof.
-            self._jumped = False
-            self.risk.refresh()
-        report = self._measure()
+        events.append(self.book.mark(slice_))
+        report = self._measure(slice_)
         events.append(
             RiskMeasured(
                 slice_.ts_close_ns,
@@ -130,32 +128,54 @@ class TradingDesk:
             self._react(slice_.ts_close_ns, changes, events)
         return events
 
-    def _measure(self) -> RiskReport:
+    def _measure(self, slice_: BarSlice) -> RiskReport:
+        """Measure what is held; a risk desk that fails leaves VaR unknown, and unknown halts."""
         book = self.book
-        if book.is_flat:
-            self._report = _FLAT
-        elif book.price_reason:
-            nan = math.nan
-            self._report = RiskReport(nan, nan, nan, nan, nan, book.price_reason)
-        else:
-            self._report = self.risk.measure(book.holdings_usd)
+        try:
+            self.risk.observe(slice_)
+            if self._jumped:
+                # The jump is in the sums now; three calm measures under the old factor would be no proof.
+                self._jumped = False
+                self.risk.refresh()
+            if book.is_flat:
+                self._report = _FLAT
+            elif book.price_reason:
+                self._report = _unknown(book.price_reason)
+            else:
+                self._report = self.risk.measure(book.holdings_usd)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the gate closes
+            self._report = _unknown(_failure(error))
         return self._report
+
+    def check_lease(self, ts_ns: Nanos, age_min: int) -> list[Event]:
+        """Halt when the last measure is older than ``var_max_age_min`` session minutes."""
+        if age_min <= self._rule.var_max_age_min:
+            return []
+        return self.halt(ts_ns, f"VAR_STALE: no VaR for {age_min} session minutes")
 
     def _holds_any(self, symbols: tuple[int, ...]) -> bool:
         return any(self.book.quantity[i] != 0.0 for i in symbols)
 
     def _fill(self, approved: TargetApproved, slice_: BarSlice) -> Sequence[Event]:
         self._pending = None
-        return fill(
-            approved,
-            self._pending_by_sleeve,
-            slice_,
-            self.book,
-            self.gate,
-            self.risk.market,
-            self.latch.trading_state,
-            self.costs,
-        )
+        try:
+            return fill(
+                approved,
+                self._pending_by_sleeve,
+                slice_,
+                self.book,
+                self.gate,
+                self.risk.market,
+                self.latch.trading_state,
+                self.costs,
+            )
+        except Exception as error:  # noqa: BLE001 - the gate is asked before anything is booked
+            return self._closed(slice_.ts_close_ns, error)
+
+    def _closed(self, ts_ns: Nanos, error: Exception) -> list[Event]:
+        """Halt: a gate that cannot judge lets nothing pass."""
+        halted = self.halt(ts_ns, _failure(error))
+        return [TargetRefused(ts_ns, "risk_failed"), *halted]
 
     def _react(self, ts_ns: Nanos, changes: Sequence[Event], events: list[Event]) -> None:
         """Entering HALTED cancels what is unfilled; entering REDUCING sends it through the gate again."""
@@ -172,14 +192,24 @@ class TradingDesk:
     def _judge(self, ts_ns: Nanos, leg_quantity: FloatArray, is_flatten: bool, events: list[Event]) -> None:
         book = self.book
         change = Change(book.layout, book.leg_quantity, leg_quantity, book.price_usd, self.risk.market)
-        verdict = self.gate.judge(ts_ns, change, book.equity_usd, self.latch.trading_state, is_flatten)
+        self._pending = None
+        try:
+            verdict = self.gate.judge(ts_ns, change, book.equity_usd, self.latch.trading_state, is_flatten)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the gate closes
+            events += self._closed(ts_ns, error)
+            return
         self._pending = verdict if isinstance(verdict, TargetApproved) else None
         events.append(verdict)
 
     def problem(
-        self, slice_: BarSlice, version: int, outlooks: Sequence[Outlook], changed: tuple[int, ...]
-    ) -> AllocationProblem:
-        """State everything an allocator may know at this close.
+        self,
+        slice_: BarSlice,
+        version: int,
+        outlooks: Sequence[Outlook],
+        changed: tuple[int, ...],
+        controls: Mapping[str, float] = NO_CONTROLS,
+    ) -> AllocationProblem | None:
+        """State everything an allocator may know at this close; None when risk cannot say.
 
         Parameters
         ----------
@@ -190,8 +220,13 @@ class TradingDesk:
             Of the strategies, in the order of the layout's spreads.
         changed : tuple of int
             Sleeves whose side changed on this slice.
+        controls : mapping of str to float
+            The allocator's numbers in force, by name.
         """
-        self.risk.refresh()
+        try:
+            self.risk.refresh()
+        except Exception:  # noqa: BLE001 - nothing is traded on it, and the next measure halts with the reason
+            return None
         book, layout, report = self.book, self.book.layout, self._report
         self._due = version
         singles = layout.n_sleeves - len(layout.spreads)
@@ -227,7 +262,12 @@ class TradingDesk:
             funding_long_frac=self._funding_fracs[0],
             funding_short_frac=self._funding_fracs[1],
             is_reducing=self.latch.trading_state is TradingState.REDUCING,
+            controls=controls,
         )
+
+    def await_nothing(self) -> None:
+        """Count an answer that is under way as late."""
+        self._due = -1
 
     @property
     def _budget_usd(self) -> float:
@@ -238,11 +278,16 @@ class TradingDesk:
             self.book.leg_quantity, self.book.layout.leg_symbol, self.book.price_usd, self.book.equity_usd
         )
 
+    def awaits(self, problem: AllocationProblem) -> bool:
+        """Whether an answer to this problem would still be in time: no slice has come, nor another answer."""
+        return problem.state_version == self._due
+
     def propose(self, proposed: TargetsProposed) -> list[Event]:
         """Gate an allocator's answer; a late one, or one without targets, leaves the book as it is."""
         ts_ns = proposed.ts_ns
         if proposed.state_version != self._due:
             return [TargetRefused(ts_ns, "optimiser_late")]
+        self._due = -1
         book, layout = self.book, self.book.layout
         if proposed.status != "optimal":
             done = AllocationDone(ts_ns, proposed.status, 0.0, 0.0, 0.0, (), proposed.solver)
@@ -318,6 +363,15 @@ class TradingDesk:
         self._due = state["due"]
         self._jumped = state["jumped"]
         self.gate.set_budget(self._budget_usd)
+
+
+def _failure(error: Exception) -> str:
+    return f"RISK_FAILED: {type(error).__name__}: {error}"
+
+
+def _unknown(reason: str) -> RiskReport:
+    nan = math.nan
+    return RiskReport(nan, nan, nan, nan, nan, reason)
 
 
 def _by_sleeve(arrays: list[FloatArray], singles: int, fill_value: float) -> FloatArray:

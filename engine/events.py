@@ -62,6 +62,7 @@ class Reject(StrEnum):
     UNKNOWN_SYMBOL = "UNKNOWN_SYMBOL"
     OFF_SESSION = "OFF_SESSION"
     UNDECODABLE = "UNDECODABLE"
+    FUTURE = "FUTURE"
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -115,6 +116,17 @@ class BarSlice(msgspec.Struct, frozen=True, gc=False):
     bars: FloatArray
     suspect: tuple[int, ...] = ()
     accepted: int = 0
+
+
+class HaltRequested(_Message, frozen=True):
+    """The edge saw something that must stop trading: a clock that jumped, a silent feed, a signal.
+
+    ``reason`` is one of the typed reasons of docs/halts.md, ``detail`` what a person should know.
+    """
+
+    ts_ns: Nanos
+    reason: str
+    detail: str = ""
 
 
 class Command(_Message, frozen=True):
@@ -185,6 +197,16 @@ class BarConfirmed(_Message, frozen=True):
 
     ts_close_ns: Nanos
     symbol: str
+
+
+class SliceClosed(_Message, frozen=True):
+    """A live minute was closed with ``accepted`` bars; ``suspect`` symbols wait for confirmation."""
+
+    ts_close_ns: Nanos
+    session: int
+    minute: int
+    accepted: int
+    suspect: tuple[int, ...] = ()
 
 
 # ----------------------------------------------------------------------------- events of the trading day
@@ -280,13 +302,17 @@ class TradingStateChanged(_Message, frozen=True):
 
 
 class CommandJudged(_Message, frozen=True):
-    """Verdict on an operator command: ``accepted`` or the reason it was refused."""
+    """Verdict on an operator command: ``accepted``, or ``refused`` and why.
+
+    ``nonce`` is that of the command, by which its sender knows the verdict; empty if it was no command.
+    """
 
     ts_ns: Nanos
     kind: str
     principal: str
     verdict: str
     reason: str
+    nonce: str = ""
 
 
 class LimitChanged(_Message, frozen=True):
@@ -322,12 +348,21 @@ class Alert(_Message, frozen=True):
 
 
 Record: TypeAlias = (
-    Bar | Tick | BarSlice | BarRejected | BarSuspended | BarConfirmed | Command | TargetsProposed
+    Bar
+    | Tick
+    | BarSlice
+    | BarRejected
+    | BarSuspended
+    | BarConfirmed
+    | HaltRequested
+    | Command
+    | TargetsProposed
 )
 Event: TypeAlias = (
     BarRejected
     | BarSuspended
     | BarConfirmed
+    | SliceClosed
     | Signal
     | SpreadNoted
     | TargetApproved

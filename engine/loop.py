@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from engine.bus import Bus
 from engine.events import BarSlice, Event, Record, TargetsProposed
 from engine.journal import JournalDigest, JournalWriter
+from engine.ports import AllocationProblem, State, Targets
 from engine.state import Digest
 from engine.status import Status
 
@@ -43,31 +44,27 @@ class Loop:
         self.journal_digest = JournalDigest() if journal is not None else None
         self.status = Status()
         self.seq = 0
-        self._listener = listener
-        self._journal = journal
+        self.listener = listener
+        self.journal = journal
 
     def step(self, record: Record) -> None:
-        """Handle one record (number, journal, dispatch), then answer the problem it may have posed."""
-        self._take(record)
-        problem = self.bus.take_problem()
-        if problem is not None:
-            targets = self.bus.answer(problem)
-            self._take(
-                TargetsProposed(
-                    problem.ts_ns,
-                    problem.state_version,
-                    targets.status,
-                    tuple(targets.leg_frac.tolist()),
-                    targets.binding,
-                    targets.solver,
-                    targets.by_sleeve,
-                )
-            )
+        """Take one record, then answer the problems it poses, inline: a replay waits for its allocator."""
+        self.take(record)
+        while (problem := self.bus.take_problem()) is not None:
+            self.take(proposal(problem, self.bus.answer(problem)))
 
-    def _take(self, record: Record) -> None:
+    def take(self, record: Record, position: str = "") -> list[Event]:
+        """Take one record: number, journal, dispatch; return its events.
+
+        Parameters
+        ----------
+        record : Record
+        position : str
+            Where its source resumes after it; kept in the journal beside the record.
+        """
         self.seq = seq = self.seq + 1
-        if self._journal is not None:
-            self._journal.append(seq, record)
+        if self.journal is not None:
+            self.journal.append(seq, record, position)
         events = self.bus.dispatch(seq, record)
         status = self.status
         if type(record) is BarSlice:
@@ -77,15 +74,44 @@ class Loop:
             status.fold(events)
         if self.journal_digest is not None:
             self.journal_digest.add(seq, record, events)
-        self._listener(seq, record, events)
+        self.listener(seq, record, events)
+        return events
+
+    def state(self) -> State:
+        """Return everything that the next record depends on, and the read model."""
+        return {"seq": self.seq, "bus": self.bus.state(), "status": self.status.state()}
+
+    def restore(self, state: State) -> None:
+        """Continue from ``state``, bit for bit; the digests begin anew."""
+        self.seq = state["seq"]
+        self.bus.restore(state["bus"])
+        self.status.restore(state["status"])
 
     async def run(self, records: AsyncIterator[Record]) -> None:
         """Step through a feed until it ends."""
         async for record in records:
             self.step(record)
 
+    def recover(self, records: Iterable[tuple[int, Record]]) -> AllocationProblem | None:
+        """Step through recorded records without writing them again: recorded answers are used.
+
+        Returns
+        -------
+        AllocationProblem or None
+            The last problem posed, if its answer was not recorded and would still be in time.
+        """
+        journal, self.journal = self.journal, None
+        try:
+            problem = None
+            for _, record in records:
+                self.take(record)
+                problem = self.bus.take_problem() or problem
+            return problem if problem is not None and self.bus.awaits(problem) else None
+        finally:
+            self.journal = journal
+
     def replay_journal(self, records: Iterable[tuple[int, Record]]) -> str:
-        """Step through a journal: recorded answers are used, nothing is solved again.
+        """Step through a whole journal; nothing is solved again.
 
         Returns
         -------
@@ -93,7 +119,18 @@ class Loop:
             The digest over every record and event; equal to that of the run that wrote the journal.
         """
         self.journal_digest = digest = JournalDigest()
-        for _, record in records:
-            self._take(record)
-            self.bus.take_problem()
+        self.recover(records)
         return digest.hexdigest()
+
+
+def proposal(problem: AllocationProblem, targets: Targets) -> TargetsProposed:
+    """Make the record of an allocator's answer."""
+    return TargetsProposed(
+        problem.ts_ns,
+        problem.state_version,
+        targets.status,
+        tuple(targets.leg_frac.tolist()),
+        targets.binding,
+        targets.solver,
+        targets.by_sleeve,
+    )

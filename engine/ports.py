@@ -6,8 +6,9 @@ lifecycle hooks. A registry is a plain dict from the name used in the configurat
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 from pydantic import BaseModel
@@ -24,6 +25,7 @@ from engine.events import (
     FloatArray,
     IntArray,
     Nanos,
+    Record,
     Signal,
     SpreadNoted,
 )
@@ -32,6 +34,8 @@ from engine.sessions import Sessions
 T_co = TypeVar("T_co", covariant=True)
 #: What a stateful part gives to a snapshot: arrays and plain values by name.
 State = dict[str, Any]
+#: Nothing was changed by an operator.
+NO_CONTROLS: Final[Mapping[str, float]] = MappingProxyType({})
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -171,6 +175,8 @@ class AllocationProblem(msgspec.Struct, frozen=True):
         Annual rates, actual/360: a long pays the first, a short receives the second.
     is_reducing : bool
         In state REDUCING no position may grow or flip.
+    controls : mapping of str to float
+        Options of the allocator that an operator may change, as they are now; absent: as configured.
     """
 
     ts_ns: Nanos
@@ -195,6 +201,7 @@ class AllocationProblem(msgspec.Struct, frozen=True):
     funding_long_frac: float
     funding_short_frac: float
     is_reducing: bool
+    controls: Mapping[str, float] = NO_CONTROLS
 
 
 class AllocatorContext(msgspec.Struct, frozen=True):
@@ -292,6 +299,33 @@ class Feed(Protocol):
         ...
 
 
+class Arrival(msgspec.Struct, frozen=True, gc=False):
+    """What a live feed received, and how its receipt is confirmed.
+
+    Parameters
+    ----------
+    record : Record
+        Of a feed: a bar; a tick, the watermark of a source that keeps its own time; or a rejection of
+        something that is no bar (undecodable bytes, a stamp too far in the future).
+    position : str
+        Where the source resumes after this one, if it can; kept in the journal.
+    acknowledge : callable or None
+        Called once the record is on disk: the source may forget it then. Must not block.
+    """
+
+    record: Record
+    position: str = ""
+    acknowledge: Callable[[], None] | None = None
+
+
+class LiveFeed(Protocol):
+    """A source of bars as they happen. It reconnects by itself, and yields until it is closed."""
+
+    def arrivals(self, after: str) -> AsyncIterator[Sequence[Arrival]]:
+        """Yield what arrives, in batches; ``after`` is the last position on disk, empty at first."""
+        ...
+
+
 class Strategy(Protocol):
     """A function from slices to signals, with state of its own."""
 
@@ -350,7 +384,7 @@ class Sink(Protocol):
     """Somewhere effects go. Delivery may repeat; de-duplicate by ``(seq, index)``."""
 
     async def deliver(self, effects: Sequence[Effect]) -> None:
-        """Take a batch, in order."""
+        """Take a batch, in order; return once the receiver has it, raise if it has not."""
         ...
 
     async def aclose(self) -> None:

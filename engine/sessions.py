@@ -6,7 +6,7 @@ between two bars are a range of integers whatever nights, weekends and half days
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 import numpy as np
@@ -116,6 +116,11 @@ class Sessions:
             return self.n_minutes - 1
         elapsed_min = max(0, (ts_ns - self._opens[index]) // MINUTE_NS)
         return self._firsts[index] + elapsed_min - 1
+
+    def end_of(self, ordinal: int) -> Nanos:
+        """Return the end of the minute with this ordinal, ``0 <= ordinal < n_minutes``."""
+        index = bisect_right(self._firsts, ordinal, 0, len(self)) - 1
+        return self._opens[index] + (ordinal - self._firsts[index] + 1) * MINUTE_NS
 
     def stamps(self, first: int, stop: int) -> tuple[IntArray, IntArray, IntArray]:
         """Return the minutes ``first <= ordinal < stop``.

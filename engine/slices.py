@@ -6,7 +6,7 @@ the verdicts are the same. docs/maths/bars.md states the policy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import TypeAlias
 
@@ -78,7 +78,7 @@ class Slicer:
     """Judge bars and close minutes.
 
     ``received == accepted + sum(rejected.values()) + len(pending)`` after every call, except that
-    ``offer_columns`` and the other generators must be exhausted first.
+    ``offer_columns`` must be exhausted first.
 
     Parameters
     ----------
@@ -89,8 +89,6 @@ class Slicer:
     collar_frac, collar_sigmas : float
         A bar whose open or close is further than ``max(collar_frac, collar_sigmas * σ)`` from the symbol's
         last good close, as ``|price / close - 1|``, is held for confirmation.
-    eager : bool
-        Close a minute as soon as every symbol has a bar in it (live). The verdicts do not depend on it.
 
     Attributes
     ----------
@@ -109,7 +107,6 @@ class Slicer:
         *,
         collar_frac: float = 0.20,
         collar_sigmas: float = 10.0,
-        eager: bool = False,
     ) -> None:
         n = len(symbols)
         self.symbols = tuple(symbols)
@@ -118,7 +115,6 @@ class Slicer:
         self.accepted = 0
         self.rejected: dict[Reject, int] = dict.fromkeys(Reject, 0)
         self.pending: dict[int, Bar] = {}
-        self._eager = eager
         self._index = {symbol: index for index, symbol in enumerate(self.symbols)}
         self._collar = np.array([collar_frac, collar_sigmas, 1.0 - 0.5 ** (1.0 / COLLAR_HALF_LIFE_MIN)])
         self._clock = np.zeros(policy.CLOCK_SIZE, np.int64)
@@ -145,12 +141,21 @@ class Slicer:
         one.ts_close_ns[0] = bar.ts_close_ns if 0 < bar.ts_close_ns < _TS_MAX else -1
         one.symbol[0] = self._index.get(bar.symbol, -1)
         one.values[:, 0] = (bar.open, bar.high, bar.low, bar.close, bar.volume)
-        out = list(self._judge(one, lambda _: bar, 1))
-        if self._eager and self._clock[policy.OCCUPIED] == len(self.symbols):
-            self._clock[policy.OCCUPIED] = 0
-            self._clock[policy.CLOSED] = self._clock[policy.NEWEST]
-            out.extend(self._close(int(self._clock[policy.OPEN_ORDINAL]) + 1))
-        return out
+        return list(self._judge(one, lambda _: bar, 1))
+
+    def slot_of(self, bar: Bar) -> int | None:
+        """Return the index of a bar's symbol if its minute is open and the bar can be judged with it.
+
+        None for a bar that ``offer`` refuses whatever else comes: unknown, malformed, outside the session,
+        or of a minute that is closed.
+        """
+        t = bar.ts_close_ns
+        index = self._index.get(bar.symbol)
+        if index is None or not max(0, int(self._clock[policy.CLOSED])) < t < _TS_MAX:
+            return None
+        if policy.own_fault(t, bar.open, bar.high, bar.low, bar.close, bar.volume) != policy.ACCEPTED:
+            return None
+        return index if self.sessions.locate(t) is not None else None
 
     def offer_columns(self, columns: BarColumns) -> Iterator[Sliced]:
         """Take many bars, as ``offer`` would one by one; the open minute stays open.
@@ -165,12 +170,33 @@ class Slicer:
         rows = _Rows.of(columns.ts_close_ns, lookup[columns.code], columns.values)
         yield from self._judge(rows, columns.bar, self._block_min, columns)
 
-    def advance(self, ts_ns: Nanos) -> list[Sliced]:
-        """Move the watermark: close every session minute that ended at or before ``ts_ns``."""
-        if ts_ns <= self._clock[policy.CLOSED]:
-            return []
-        self._clock[policy.CLOSED] = ts_ns
-        return list(self._close(self.sessions.ordinal_at(ts_ns) + 1))
+    @property
+    def next_ns(self) -> Nanos:
+        """End of the next minute to be closed; 0 before the first bar and after the last session."""
+        base = int(self._clock[policy.BASE])
+        return self.sessions.end_of(base) if 0 <= base < self.sessions.n_minutes else 0
+
+    def close_minute(self, ts_close_ns: Nanos, bars: Mapping[int, Bar]) -> list[Sliced]:
+        """Judge the bars of a session minute at once, and close it: verdicts, then one slice.
+
+        Parameters
+        ----------
+        ts_close_ns : int
+            ``next_ns``, or before the first bar the minute of any.
+        bars : mapping of int to Bar
+            By ``slot_of``; judged in universe order.
+        """
+        out: list[Sliced] = []
+        if bars:
+            symbol = sorted(bars)
+            ordered = [bars[index] for index in symbol]
+            values = [(bar.open, bar.high, bar.low, bar.close, bar.volume) for bar in ordered]
+            rows = _Rows.of(
+                np.full(len(symbol), ts_close_ns, np.int64), np.array(symbol, np.int64), np.array(values).T
+            )
+            out += self._judge(rows, ordered.__getitem__, 1)
+        self._clock[policy.CLOSED] = ts_close_ns
+        return [*out, *self._close(self.sessions.ordinal_at(ts_close_ns) + 1)]
 
     def finish(self) -> list[Sliced]:
         """Close the open minute, at the end of a tape; what is pending stays pending."""

@@ -31,9 +31,8 @@ BEFORE = 1  # the latest minute before it that holds a bar, ns
 CLOSED = 2  # minutes up to this instant are closed, ns
 BASE = 3  # ordinal of the first minute of ``block``; -1 until the first bar
 OPEN_ORDINAL = 4  # ordinal of NEWEST
-OCCUPIED = 5  # symbols with a bar in NEWEST, suspended ones included
-SESSION = 6  # session of NEWEST
-CLOCK_SIZE = 7
+SESSION = 5  # session of NEWEST
+CLOCK_SIZE = 6
 
 #: Rows of ``marks``, by symbol.
 GOOD_TS = 0  # minute of the last good close, ns
@@ -217,9 +216,7 @@ def judge(  # noqa: PLR0913, PLR0917 - one call a batch; what it changes are arr
             clock[BEFORE] = clock[NEWEST]
             clock[NEWEST] = t
             clock[OPEN_ORDINAL] = ordinal
-            clock[OCCUPIED] = 0
             clock[SESSION] = k
-        clock[OCCUPIED] += 1
         verdicts[1, i] = ordinal
         marks[PREVIOUS_TS, s] = marks[LAST_TS, s]
         marks[LAST_TS, s] = t

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
+from typing import Final
+
+import msgspec
 
 from engine.events import (
     Alert,
@@ -12,15 +15,21 @@ from engine.events import (
     BarSlice,
     BarSuspended,
     BookMarked,
+    CommandJudged,
     Event,
     Filled,
     Reject,
     RiskMeasured,
     Signal,
+    SliceClosed,
     SpreadNoted,
     TradingState,
     TradingStateChanged,
 )
+from engine.ports import State
+
+#: Verdicts on commands that are kept for those who ask.
+VERDICTS_KEPT: Final = 32
 
 
 class Status:
@@ -39,11 +48,14 @@ class Status:
         self.alerts = 0
         self.trading_state = TradingState.ACTIVE
         self.halt_id = ""
+        self.halt_reason = ""
         self.book: BookMarked | None = None
         self.risk: RiskMeasured | None = None
         self.var_peak_usd = 0.0
         self.notes: dict[str, SpreadNoted] = {}
+        self.verdicts: deque[CommandJudged] = deque(maxlen=VERDICTS_KEPT)
         self.ts_ns = 0
+        self.last_bar_ns = 0
         self._session = -1
 
     @property
@@ -51,11 +63,13 @@ class Status:
         """Bars accepted, rejected or pending."""
         return self.accepted + sum(self.rejected.values()) + self.pending
 
-    def on_slice(self, slice_: BarSlice) -> None:
+    def on_slice(self, slice_: BarSlice | SliceClosed) -> None:
         """Count a minute."""
         self.slices += 1
         self.accepted += slice_.accepted
         self.ts_ns = slice_.ts_close_ns
+        if slice_.accepted:
+            self.last_bar_ns = slice_.ts_close_ns
         if slice_.session != self._session:
             self._session = slice_.session
             self.sessions += 1
@@ -75,6 +89,8 @@ class Status:
 
     def _fold_rare(self, event: Event) -> None:
         match event:
+            case SliceClosed():
+                self.on_slice(event)
             case Signal():
                 self.signals += 1
             case Filled():
@@ -92,12 +108,36 @@ class Status:
                 self.accepted += 1
             case TradingStateChanged(state=state, halt_id=halt_id):
                 self.trading_state = state
-                if state is TradingState.HALTED:
-                    self.halts += 1
-                    self.halt_id = halt_id
+                self.halt_id = halt_id if state is TradingState.HALTED else ""
+                self.halt_reason = event.reason if state is TradingState.HALTED else ""
+                self.halts += state is TradingState.HALTED
             case SpreadNoted(strategy=strategy, spread=spread, note=note):
                 self.notes[f"{strategy}/{spread}/{note}"] = event
+            case CommandJudged():
+                self.verdicts.append(event)
             case Alert():
                 self.alerts += 1
             case _:
                 pass
+
+    def state(self) -> State:
+        """Return the read model as plain values."""
+        plain = {name: value for name, value in vars(self).items() if isinstance(value, str | int | float)}
+        return {
+            "plain": plain | {"trading_state": self.trading_state.value},
+            "rejected": dict(self.rejected),
+            "book": None if self.book is None else msgspec.structs.astuple(self.book),
+            "risk": None if self.risk is None else msgspec.structs.astuple(self.risk),
+            "notes": {key: msgspec.structs.astuple(note) for key, note in self.notes.items()},
+            "verdicts": [msgspec.structs.astuple(verdict) for verdict in self.verdicts],
+        }
+
+    def restore(self, state: State) -> None:
+        """Continue from what ``state`` returned."""
+        vars(self).update(state["plain"])
+        self.trading_state = TradingState(state["plain"]["trading_state"])
+        self.rejected = Counter(state["rejected"])
+        self.book = None if state["book"] is None else BookMarked(*state["book"])
+        self.risk = None if state["risk"] is None else RiskMeasured(*state["risk"])
+        self.notes = {key: SpreadNoted(*note) for key, note in state["notes"].items()}
+        self.verdicts = deque((CommandJudged(*v) for v in state["verdicts"]), maxlen=VERDICTS_KEPT)

@@ -1,30 +1,75 @@
 """Where bars come from: one file a source.
 
 ``REGISTRY`` maps the ``kind`` of ``[feed]`` to the options it accepts and how it is built from them and a
-``FeedContext``. Entry points of the group ``astra.feeds`` add to it.
+``FeedContext``, for runs over data that is all there. ``LIVE`` does the same with a ``LiveContext``, for bars
+as they happen. Entry points of the groups ``astra.feeds`` and ``astra.live_feeds`` add to them.
 """
 
 from __future__ import annotations
 
-from engine.ports import Feed, Plugin
+from engine.ports import Feed, LiveFeed, Plugin
 from feeds.context import FeedContext
 from feeds.files import FileBars, FileOptions
+from feeds.live_context import LiveContext
+from feeds.live_options import MqttOptions, RedisStreamOptions
+from feeds.paced import PacedBars
 from feeds.simulated import SimulatedBars, SimulatedOptions
+from feeds.vendor_options import AlpacaOptions, YahooOptions
 
 PART_OF = "astra-quant"
 
 
-def _files(options: FileOptions, context: FeedContext) -> FileBars:
+def _files(options: FileOptions, context: FeedContext | LiveContext) -> FileBars:
     return FileBars(options, context.symbols, context.calendar, from_ns=context.from_ns, to_ns=context.to_ns)
 
 
-def _simulated(options: SimulatedOptions, context: FeedContext) -> SimulatedBars:
+def _simulated(options: SimulatedOptions, context: FeedContext | LiveContext) -> SimulatedBars:
     return SimulatedBars(
         options, context.symbols, context.calendar, from_ns=context.from_ns, to_ns=context.to_ns
     )
 
 
+def _files_live(options: FileOptions, context: LiveContext) -> PacedBars:
+    return PacedBars(_files(options, context), context.clock, "files")
+
+
+def _simulated_live(options: SimulatedOptions, context: LiveContext) -> PacedBars:
+    return PacedBars(_simulated(options, context), context.clock, "simulated")
+
+
+def _mqtt(options: MqttOptions, context: LiveContext) -> LiveFeed:
+    from feeds.mqtt import MqttBars
+
+    return MqttBars(options, context)
+
+
+def _redis_stream(options: RedisStreamOptions, context: LiveContext) -> LiveFeed:
+    from feeds.redis_stream import RedisStreamBars
+
+    return RedisStreamBars(options, context)
+
+
+def _alpaca(options: AlpacaOptions, context: LiveContext) -> LiveFeed:
+    from feeds.alpaca import AlpacaBars
+
+    return AlpacaBars(options, context)
+
+
+def _yahoo(options: YahooOptions, context: LiveContext) -> LiveFeed:
+    from feeds.yahoo import YahooBars
+
+    return YahooBars(options, context)
+
+
 REGISTRY: dict[str, Plugin[Feed]] = {
     "files": Plugin(FileOptions, _files),
     "simulated": Plugin(SimulatedOptions, _simulated),
+}
+LIVE: dict[str, Plugin[LiveFeed]] = {
+    "alpaca": Plugin(AlpacaOptions, _alpaca),
+    "files": Plugin(FileOptions, _files_live),
+    "mqtt": Plugin(MqttOptions, _mqtt),
+    "redis_stream": Plugin(RedisStreamOptions, _redis_stream),
+    "simulated": Plugin(SimulatedOptions, _simulated_live),
+    "yahoo": Plugin(YahooOptions, _yahoo),
 }

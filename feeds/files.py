@@ -172,6 +172,10 @@ class FileBars:
         for item in self.slices():
             yield item
 
+    def columns(self) -> Iterator[BarColumns]:
+        """Yield the rows of the run, not judged; ``n_rows`` counts the broken ones too, which are no rows."""
+        return self._rows(Decoder(self._options.tz, self._calendar))
+
     def _new_slicer(self) -> Slicer:
         return Slicer(
             self._symbols,

@@ -237,14 +237,19 @@ class SimulatedBars:
     def slices(self) -> Iterator[Sliced]:
         """Yield slices, and verdicts in front of the slice they belong to, from the beginning."""
         self.slicer = slicer = Slicer(self._symbols, self.sessions)
-        for start in range(0, self.n_rows, _BATCH_ROWS):
-            yield from slicer.offer_columns(self._columns.take(slice(start, start + _BATCH_ROWS)))
+        for columns in self.columns():
+            yield from slicer.offer_columns(columns)
         yield from slicer.finish()
 
     async def bars(self) -> AsyncIterator[Sliced]:
         """Yield what ``slices`` yields."""
         for item in self.slices():
             yield item
+
+    def columns(self) -> Iterator[BarColumns]:
+        """Yield the bars of the run, not judged."""
+        for start in range(0, self.n_rows, _BATCH_ROWS):
+            yield self._columns.take(slice(start, start + _BATCH_ROWS))
 
 
 def write(options: SimulatedOptions, path: Path, calendar: str = "XNYS", symbols: Sequence[str] = ()) -> int:

@@ -38,7 +38,9 @@ def _modules_under(*names: str, but: tuple[str, ...] = ()) -> tuple[Path, ...]:
 
 
 #: The machine and the checker: no I/O, and nothing that depends on when, where or how often it runs.
-CORE = _modules_under("engine", "risk", but=("engine.app", "engine.sinks", "engine.clock"))
+CORE = _modules_under(
+    "engine", "risk", but=("engine.app", "engine.sinks", "engine.clock", "engine.connections")
+)
 #: Strategies may call a solver; they too are functions of the log alone.
 REPEATABLE = (*CORE, *_modules_under("strategies"))
 
@@ -59,8 +61,11 @@ OUTSIDE = frozenset({"asyncio", "socket", "redis", "aiomqtt", "paho", "cvxpy", "
 CONTRACTS = frozenset(
     f"engine.{name}" for name in ("events", "legs", "ports", "kernel", "errors", "sessions")
 )
-#: Files are sliced in columns, a day at a time: feeds apply the one policy for bars themselves.
-OF_FEEDS = frozenset({"engine.columns", "engine.slices"})
+#: Files are sliced in columns, a day at a time: feeds apply the one policy for bars themselves. Live feeds are
+#: told which servers to ask, and what time it is.
+OF_FEEDS = frozenset(
+    {"engine.columns", "engine.slices", "engine.clock", "engine.connections", "engine.links"}
+)
 #: What the core asks of risk is written down where both can see it.
 OF_RISK = frozenset({"engine.oversight"})
 COMPILERS = frozenset(f"numba.{name}" for name in ("jit", "njit", "vectorize", "guvectorize", "prange"))

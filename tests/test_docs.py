@@ -25,7 +25,7 @@ from tests.support.source import ROOT, dotted, modules, place, tracked
 
 DOCUMENTS = tuple(path for path in tracked() if path.suffix == ".md" and "tests" not in path.parts)
 #: What a reader who stands in the repository would find there, without its packages.
-BESIDE = ("Makefile", "config")
+BESIDE = ("Makefile", "config", "examples")
 SECONDS_MAX = 240
 
 _FENCE = re.compile(r"^(?P<ticks>`{3,})(?P<language>\w*)(?P<options>.*)$")

@@ -191,7 +191,7 @@ def _required() -> dict[str, list[Requirement]]:
     runtime = [Requirement(text) for text in project["dependencies"]]
     return {
         "runtime.txt": runtime,
-        "dev.txt": runtime + [Requirement(t) for t in project["optional-dependencies"]["dev"]],
+        "dev.txt": runtime + [Requirement(t) for ts in project["optional-dependencies"].values() for t in ts],
     }
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from engine.app.verbs import config, data, operator, replay, runs, tools
+from engine.app.verbs import config, data, journal, operator, replay, run, runs, tools
 from engine.app.verbs.about import installed_version
 
 app = typer.Typer(
@@ -27,12 +27,15 @@ app.command(rich_help_panel=_START)(replay.check)
 app.command(rich_help_panel=_START)(tools.doctor)
 app.add_typer(config.app, name="config", rich_help_panel=_START)
 app.command(rich_help_panel=_WORK)(replay.replay)
+app.command(rich_help_panel=_WORK)(run.run)
 app.command(rich_help_panel=_WORK)(replay.verify)
 app.command(rich_help_panel=_WORK)(replay.lookahead)
 app.add_typer(runs.app, name="runs", rich_help_panel=_WORK)
 app.add_typer(data.app, name="data", rich_help_panel=_WORK)
 app.command(rich_help_panel=_ANALYSE)(tools.var)
 app.command(rich_help_panel=_ANALYSE)(tools.optimise)
+app.command(rich_help_panel=_OPERATE)(operator.status)
+app.add_typer(journal.app, name="journal", rich_help_panel=_OPERATE)
 app.command(rich_help_panel=_OPERATE)(operator.halt)
 app.command(rich_help_panel=_OPERATE)(operator.resume)
 app.command(rich_help_panel=_OPERATE)(operator.limits)

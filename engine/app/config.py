@@ -27,6 +27,7 @@ from engine.app.config_tables import (
     BookTable,
     ConsoleTable,
     CostsTable,
+    DaemonTable,
     FeedTable,
     FundingTable,
     MqttTable,
@@ -43,7 +44,7 @@ from engine.app.toml_text import Path_
 from engine.errors import ConfigError
 
 #: Keys that hold paths: a relative one starts from the folder of the configuration file.
-PATH_KEYS = ("path", "dir", "history")
+PATH_KEYS = ("path", "dir", "history", "state_dir", "ca_file", "cert_file", "key_file")
 _MASK = "***"
 
 
@@ -60,6 +61,7 @@ class Config(Table):
     risk: RiskTable
     output: OutputTable
     operator: OperatorTable
+    daemon: DaemonTable | None = None
     redis: RedisTable | None = None
     mqtt: MqttTable | None = None
     alerts: AlertsTable | None = None
@@ -198,7 +200,7 @@ def _index(items: list[Any], part: str, text: str) -> int:
 
 def _anchor(document: dict[str, Any], folder: Path) -> None:
     """Make paths absolute, so that a plug-in never asks where the configuration stood."""
-    for name in ("feed", "output", "risk"):
+    for name in ("feed", "output", "risk", *DAEMON):
         table: Any = document.get(name)
         for key in PATH_KEYS if isinstance(table, dict) else ():
             if isinstance(table.get(key), str):

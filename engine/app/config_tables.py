@@ -135,6 +135,9 @@ class RiskTable(Table, GaussianVarOptions, CovarianceOptions):
     price_max_age_min: int = Field(
         default=15, ge=1, description="A held price older than this makes VaR unknown."
     )
+    var_max_age_min: int = Field(
+        default=3, ge=1, description="Session minutes without a finished VaR after which trading halts."
+    )
     warn_frac: float = Field(
         default=0.80, gt=0, le=1, description="Share of the limit at which a warning is given."
     )
@@ -149,30 +152,107 @@ class OutputTable(Table):
 
 
 class OperatorTable(Table):
-    """[operator]: who may command; keys come from ASTRA_OPERATOR_KEY and ASTRA_HALT_KEY."""
+    """[operator]: who may command, and how far; keys come from ASTRA_OPERATOR_KEY and ASTRA_HALT_KEY."""
 
     instance: str = Field(
-        default="astra", min_length=1, description="Name that commands must be addressed to."
+        default="astra",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="Name that commands must be addressed to; part of keys and topics.",
+    )
+    var_limit_max_usd: float | None = Field(
+        default=None, gt=0, description="How far a command may raise the VaR limit; absent = not at all."
+    )
+    gross_max_frac_max: float | None = Field(
+        default=None, gt=0, le=20, description="The same for the cap on gross."
+    )
+    net_max_frac_max: float | None = Field(
+        default=None, gt=0, le=20, description="The same for the cap on net."
+    )
+    name_max_frac_max: float | None = Field(
+        default=None, gt=0, le=20, description="The same for the cap on any name."
+    )
+    risk_aversion_min: float | None = Field(
+        default=None, ge=0, description="How far a command may lower gamma; absent = not at all."
+    )
+    risk_aversion_max: float | None = Field(
+        default=None, ge=0, description="How far a command may raise gamma; absent = 1000."
+    )
+    trade_aversion_min: float | None = Field(
+        default=None, ge=0, description="How far a command may lower tau; absent = not at all."
+    )
+    trade_aversion_max: float | None = Field(
+        default=None, ge=0, description="How far a command may raise tau; absent = 1000."
+    )
+
+
+class DaemonTable(Table):
+    """[daemon]: how a live run keeps time and state; only ``astra run`` reads it."""
+
+    state_dir: Path = Field(
+        default=Path("state"), description="Folder of journal and snapshots: one engine each."
+    )
+    clock: Literal["wall", "bars"] = Field(
+        default="wall",
+        description='What closes a minute: the wall clock, or ("bars") the newest bar of a recorded stream.',
+    )
+    grace_s: float = Field(
+        default=5.0, ge=0, le=600, description="How long after its end a minute waits for missing bars."
+    )
+    skew_max_s: float = Field(
+        default=2.0, ge=0, le=600, description="How far ahead of the clock a bar's stamp may be."
+    )
+    feed_silence_max_min: int = Field(
+        default=5, ge=1, description="Session minutes without any bar after which trading halts."
+    )
+    step_max_s: float = Field(
+        default=10.0, gt=0, le=600, description="A step that takes longer is hung: halt and end the process."
+    )
+    solve_max_s: float = Field(
+        default=5.0, gt=0, le=50, description="How long bars wait for an allocator's answer."
+    )
+    snapshot_every_s: float = Field(default=60.0, gt=0, description="Time between snapshots.")
+    snapshot_every_records: int = Field(default=50_000, ge=1, description="Records between snapshots.")
+    segment_mb: float = Field(default=64.0, gt=0, le=1024, description="Size of a segment of the journal.")
+    keep_days: int = Field(
+        default=0, ge=0, description="Journal older than this is deleted; 0 keeps everything."
     )
 
 
 class RedisTable(Table):
-    """[redis]: used by the daemon; absent = off."""
+    """[redis]: used by the daemon; absent = off. The password comes from ASTRA_REDIS_PASSWORD."""
 
     url: str = Field(description="redis:// or rediss:// address; a password in it is masked in every output.")
+    ca_file: Path | None = Field(default=None, description="Certificate authority that the server must have.")
+    stream_max: int = Field(default=100_000, ge=100, description="Entries each stream keeps, about.")
 
 
 class MqttTable(Table):
-    """[mqtt]: used by the daemon; absent = off."""
+    """[mqtt]: used by the daemon; absent = off. The password comes from ASTRA_MQTT_PASSWORD."""
 
     host: str = Field(description="Broker.")
     port: int = Field(default=1883, ge=1, le=65_535, description="Port of the broker.")
+    username: str | None = Field(default=None, description="Name to log in with.")
+    ca_file: Path | None = Field(default=None, description="Certificate authority; given, the link is TLS.")
+    cert_file: Path | None = Field(default=None, description="Own certificate, if the broker asks for one.")
+    key_file: Path | None = Field(default=None, description="Its private key.")
+    topic: str = Field(
+        default="astra", min_length=1, pattern=r"^[^#+]+$", description="What every topic begins with."
+    )
 
 
 class AlertsTable(Table):
-    """[alerts]: used by the daemon; absent = off."""
+    """[alerts]: used by the daemon; absent = off. Addresses come from ASTRA_APPRISE_URLS."""
 
-    required: bool = Field(default=False, description="Refuse to start when alerts cannot be delivered.")
+    required: bool = Field(
+        default=False,
+        description="Refuse to start when alerts cannot be delivered, and halt when they stay undelivered.",
+    )
+    silence_max_s: float = Field(
+        default=60.0, gt=0, description="How long a required alert may stay undelivered."
+    )
+    severity: Literal["info", "warning", "critical"] = Field(
+        default="warning", description="Least severity that is sent to people (Apprise)."
+    )
 
 
 class ConsoleTable(Table):
@@ -195,6 +275,7 @@ PLAIN: dict[str, type[Table]] = {
     "operator": OperatorTable,
 }
 DAEMON: dict[str, type[Table]] = {
+    "daemon": DaemonTable,
     "redis": RedisTable,
     "mqtt": MqttTable,
     "alerts": AlertsTable,

@@ -1,7 +1,7 @@
 """What can be named in the configuration: built-in kinds, and those of installed packages.
 
-A third party registers through the entry-point groups ``astra.feeds``, ``astra.strategies`` and
-``astra.allocators``; an entry point names an ``engine.ports.Plugin``.
+A third party registers through the entry-point groups ``astra.feeds``, ``astra.live_feeds``,
+``astra.strategies`` and ``astra.allocators``; an entry point names an ``engine.ports.Plugin``.
 """
 
 from __future__ import annotations
@@ -10,20 +10,31 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, NoReturn
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, DataError
 from engine.ports import Plugin
 
 Registry = Mapping[str, Plugin[Any]]
 
-#: Module that holds the built-in registry of each group.
-GROUPS = {"feeds": "feeds", "strategies": "strategies", "allocators": "strategies.allocators"}
+#: Module and name of the built-in registry of each group.
+GROUPS = {
+    "feeds": ("feeds", "REGISTRY"),
+    "live_feeds": ("feeds", "LIVE"),
+    "strategies": ("strategies", "REGISTRY"),
+    "allocators": ("strategies.allocators", "REGISTRY"),
+}
 
 
 @cache
 def registry(group: str) -> Registry:
-    """Return every kind of ``feeds``, ``strategies`` or ``allocators``, sorted by name.
+    """Return every kind of a group, sorted by name.
+
+    Parameters
+    ----------
+    group : str
+        ``feeds``, ``live_feeds``, ``strategies`` or ``allocators``. The kinds of ``feeds`` are all that the
+        configuration may name: building one that only streams live raises D030.
 
     Raises
     ------
@@ -31,11 +42,10 @@ def registry(group: str) -> Registry:
         C009 if an installed plug-in cannot be imported, is no ``Plugin``, takes a name that is taken, or
         accepts unknown keys.
     """
-    kinds: dict[str, Plugin[Any]] = dict(import_module(GROUPS[group]).REGISTRY)
-    for entry in sorted(entry_points(group=f"astra.{group}"), key=lambda entry: entry.name):
-        if entry.name in kinds:
-            raise _refused(entry, "its name is taken")
-        kinds[entry.name] = _load(entry)
+    kinds = dict(_kinds(group))
+    if group == "feeds":
+        live = registry("live_feeds")
+        kinds |= {kind: _only_live(kind, live[kind]) for kind in live if kind not in kinds}
     for kind, plugin in kinds.items():
         if plugin.options.model_config.get("extra") != "forbid":
             raise ConfigError(
@@ -45,6 +55,35 @@ def registry(group: str) -> Registry:
                 'A mistyped key must never be ignored: set model_config = ConfigDict(extra="forbid").',
             )
     return dict(sorted(kinds.items()))
+
+
+def is_recorded(kind: str) -> bool:
+    """Return whether a kind of feed has all its bars at hand: a replay can read it, a live run paces it."""
+    return kind in _kinds("feeds")
+
+
+def _kinds(group: str) -> Registry:
+    module, name = GROUPS[group]
+    kinds: dict[str, Plugin[Any]] = dict(getattr(import_module(module), name))
+    for entry in sorted(entry_points(group=f"astra.{group}"), key=lambda entry: entry.name):
+        if entry.name in kinds:
+            raise _refused(entry, "its name is taken")
+        kinds[entry.name] = _load(entry)
+    return kinds
+
+
+def _only_live(kind: str, plugin: Plugin[Any]) -> Plugin[Any]:
+    """Return a kind with the options of a live feed, which no replay can build."""
+
+    def refuse(_options: object, _context: object) -> NoReturn:
+        raise DataError(
+            "D030",
+            f'feed.kind = "{kind}" streams live: there is nothing to replay',
+            "feed.kind",
+            "Run it with  astra run,  or replay recorded bars with  astra replay --data PATH",
+        )
+
+    return Plugin(plugin.options, refuse)
 
 
 def _load(entry: EntryPoint) -> Plugin[Any]:

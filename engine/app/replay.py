@@ -16,8 +16,10 @@ from typing import Any, Final, Protocol, Self
 import msgspec
 
 from engine.app import run_files
+from engine.app.build import build_text
 from engine.app.config import Config, config_hash
 from engine.app.config_tables import AllocatorTable, BookTable
+from engine.app.keys import keys_from_environment
 from engine.app.source import Source, fingerprint_of, open_source
 from engine.app.statistics import EquityStatistics, periods_per_year
 from engine.app.wiring import build_loop, read_history
@@ -27,12 +29,14 @@ from engine.desk import ROUTINE_EVENTS
 from engine.errors import DataError, InvariantError
 from engine.events import BarSlice, Command, Event, Record, Signal, TradingState
 from engine.journal import JournalReader, JournalWriter
+from engine.journal_format import Identity
 from engine.loop import Loop
 from engine.ports import Effect
 from engine.sinks.run_folder import RunFolder
 from engine.status import Status
 
 _PROGRESS_EVERY: Final = 512
+_COMMIT_RECORDS: Final = 1_024
 _PROGRESS_MIN_S: Final = 0.1
 _LOOKAHEAD_CUTS: Final = 6
 
@@ -97,7 +101,7 @@ def replay(
     """
     source, fingerprint = open_source(config), fingerprint_of(config)
     orders, command_text = run_files.read_command_file(commands)
-    keys = run_files.keys_from_environment() if orders else Keys()
+    keys = keys_from_environment() if orders else Keys()
     history = read_history(config.risk.history, config.symbols, source.first_day)
     folder = run_files.make_folder(config, out)
     listener.on_start(config, folder.name, len(config.symbols), source.n_sessions, source.feed.n_rows)
@@ -129,7 +133,9 @@ class _Run:
         self._listener = listener
         self._statistics = EquityStatistics(periods_per_year(config.universe.calendar))
         self._journal = (
-            JournalWriter(folder / "journal", config_hash(config)) if config.output.journal else None
+            JournalWriter(folder / "journal", _identity(config, folder.name, source.first_day))
+            if config.output.journal
+            else None
         )
         self._loop: Loop = build_loop(config, history, keys, self._on_step, self._journal)
         self._tables = RunFolder(
@@ -166,6 +172,8 @@ class _Run:
             self._listener.on_effects([Effect(seq, index, event) for index, event in enumerate(events)])
         if seq % _PROGRESS_EVERY == 0:
             self._tell_progress()
+        if self._journal is not None and self._journal.buffered >= _COMMIT_RECORDS:
+            self._journal.commit()
 
     def _tell_progress(self) -> None:
         now_s = stopwatch_s()
@@ -193,6 +201,10 @@ class _Run:
             (self._loop.digest.hexdigest(), journal.hexdigest() if journal is not None else None),
             self._config.book.equity_usd,
         )
+
+
+def _identity(config: Config, epoch: str, origin_day: int) -> Identity:
+    return Identity(config_hash(config), build_text(), epoch, origin_day)
 
 
 class _Interrupt:
@@ -291,7 +303,7 @@ def _journal_digest(past: run_files.PastRun, folder: Path) -> str:
     history = None
     if config.risk.history is not None:  # only then does it matter on which day the tape begins
         history = read_history(config.risk.history, config.symbols, open_source(config).first_day)
-    keys = run_files.keys_from_environment() if past.commands else Keys()
+    keys = keys_from_environment() if past.commands else Keys()
     loop = build_loop(config, history, keys, lambda *_: None)
     return loop.replay_journal(JournalReader(folder))
 

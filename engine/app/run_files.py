@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +16,7 @@ from engine.app.config import Config, config_hash, load, resolved_toml
 from engine.app.source import fingerprint_of
 from engine.app.statistics import EquityStatistics
 from engine.clock import wall_ns
-from engine.commands import Keys, read_commands
+from engine.commands import read_commands
 from engine.errors import CommandError, ConfigError, DataError
 from engine.events import Command
 from engine.status import Status
@@ -81,23 +80,6 @@ def point_latest(folder: Path) -> None:
         link.symlink_to(folder.name, target_is_directory=True)
     except OSError:
         return
-
-
-def keys_from_environment() -> Keys:
-    """Read the secrets that verify operator commands.
-
-    Raises
-    ------
-    CommandError
-        O002 if there is none: every command would be refused.
-    """
-    operator, halt = os.environ.get("ASTRA_OPERATOR_KEY", ""), os.environ.get("ASTRA_HALT_KEY", "")
-    if not operator and not halt:
-        hint = "Set the keys the commands were signed with; they are never read from a file of the run."
-        raise CommandError(
-            "O002", "no key to verify commands with", "ASTRA_OPERATOR_KEY, ASTRA_HALT_KEY", hint
-        )
-    return Keys(operator.encode(), halt.encode())
 
 
 def read_command_file(path: Path | None) -> tuple[list[Command], str]:

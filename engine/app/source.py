@@ -66,10 +66,9 @@ def open_source(config: Config, last_ns: Nanos | None = None) -> Source:
     AstraError
         D002 if the bars lack a symbol of the universe; whatever the feed raises.
     """
-    zone = ZoneInfo(zone_of(config.universe.calendar))
-    first, last = config.universe.first, config.universe.last
-    from_ns = _instant(first, zone, is_end=False) if first else None
-    to_ns = last_ns if last_ns is not None else _instant(last, zone, is_end=True) if last else None
+    from_ns, to_ns = span_of(config)
+    if last_ns is not None:
+        to_ns = last_ns
     options: Any = config.feed.options
     path: Path | None = getattr(options, "path", None)
     if path is not None and path.exists():
@@ -79,6 +78,16 @@ def open_source(config: Config, last_ns: Nanos | None = None) -> Source:
     context = FeedContext(config.symbols, config.universe.calendar, from_ns, to_ns)
     feed = registry("feeds")[config.feed.kind].build(options, context)
     return Source(feed, str(path or config.feed.kind))
+
+
+def span_of(config: Config) -> tuple[Nanos | None, Nanos | None]:
+    """Return the instants that ``[universe] first`` and ``last`` stand for; None where there is no bound."""
+    zone = ZoneInfo(zone_of(config.universe.calendar))
+    first, last = config.universe.first, config.universe.last
+    return (
+        _instant(first, zone, is_end=False) if first else None,
+        _instant(last, zone, is_end=True) if last else None,
+    )
 
 
 def fingerprint_of(config: Config) -> str:

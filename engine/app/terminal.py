@@ -80,10 +80,14 @@ class Terminal:
     version : str
     stream : TextIO
         Where to print; a progress bar appears when it is a terminal.
+    verb : str
+        ``replay``, whose lines are limited, or ``run``, which goes on for weeks and shows them all.
     """
 
-    def __init__(self, version: str, stream: TextIO | None = None) -> None:
+    def __init__(self, version: str, stream: TextIO | None = None, verb: str = "replay") -> None:
         self._version = version
+        self._verb = verb
+        self._is_limited = verb == "replay"
         self._stream = stream or sys.stdout
         self._zone: tzinfo = ZoneInfo("UTC")
         self._zone_name = "UTC"
@@ -126,13 +130,13 @@ class Terminal:
         ]
         data = shown(getattr(config.feed.options, "path", config.feed.kind))
         bars = f"{n_bars:,} bars" if n_bars else "bars as they come"
-        self._write(f"astra {self._version}  replay  run {run_name}   PAPER  seed {risk.seed}")
+        self._write(f"astra {self._version}  {self._verb}  run {run_name}   PAPER  seed {risk.seed}")
         self._write(
             f"data   {data}  {n_symbols} symbols  {_count(n_sessions, 'session')} {self._calendar}  {bars}"
         )
         self._write("   ".join(word for word in words if word))
         self._write("")
-        if self._stream.isatty():
+        if self._stream.isatty() and self._is_limited:
             self._start_bar(n_bars)
 
     def on_effects(self, effects: Sequence[Effect]) -> None:
@@ -252,7 +256,7 @@ class Terminal:
         if word == "SIGNAL":  # they come in crowds, and would hide what was done about them
             is_full = is_full or self._signals_session >= SIGNALS_A_SESSION
             self._signals_session += 1
-        if is_full and not is_always:
+        if is_full and self._is_limited and not is_always:
             self._hidden[word] += 1
             return
         if self._lines_session == 0:
@@ -280,6 +284,8 @@ class Terminal:
         # A reader who leaves (head, less) must not stop the run.
         with contextlib.suppress(BrokenPipeError):
             self._stream.write(f"{text}\n")
+            if not self._is_limited:
+                self._stream.flush()
 
     def _start_bar(self, n_bars: int) -> None:
         from rich.console import Console

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import risk
+from engine.app.adjustable import controls_of
 from engine.app.config import Config
 from engine.app.plugins import registry
 from engine.book import Book, Funding
@@ -17,6 +18,7 @@ from engine.desk import RiskRule, TradingDesk
 from engine.errors import DataError
 from engine.events import FloatArray
 from engine.execution import Costs
+from engine.intake import Intake
 from engine.journal import JournalWriter
 from engine.loop import Listener, Loop
 from engine.ports import (
@@ -28,6 +30,8 @@ from engine.ports import (
     Strategy,
     StrategyContext,
 )
+from engine.sessions import Sessions
+from engine.slices import Slicer
 from feeds.calendars import minutes_per_session
 from risk.actor import RiskActor
 from risk.gate import RiskGate
@@ -54,6 +58,7 @@ def build_loop(
     keys: Keys,
     listener: Listener,
     journal: JournalWriter | None = None,
+    sessions: Sessions | None = None,
 ) -> Loop:
     """Build an engine.
 
@@ -67,6 +72,8 @@ def build_loop(
     listener : callable
         Is shown every step.
     journal : JournalWriter or None
+    sessions : Sessions or None
+        Given for a live run, whose bars come one by one; a feed of slices knows its own.
 
     Returns
     -------
@@ -87,8 +94,16 @@ def build_loop(
     allocator = _allocator(config, layout, session_min)
     has_desk = allocator is not None or bool(config.book.positions)
     desk = _desk(config, layout, session_min, history) if has_desk else None
-    bus = Bus(strategies, desk, allocator, Verifier(config.operator.instance, keys))
+    intake = None if sessions is None else Intake(_slicer(config, sessions))
+    verifier = Verifier(config.operator.instance, keys)
+    bus = Bus(strategies, desk, allocator, verifier, intake, controls_of(config))
     return Loop(bus, listener, journal)
+
+
+def _slicer(config: Config, sessions: Sessions) -> Slicer:
+    given = config.feed.options.model_dump()
+    collar = {key: given[key] for key in ("collar_frac", "collar_sigmas") if key in given}
+    return Slicer(config.symbols, sessions, **collar)
 
 
 def _strategy(kind: str, options: object, context: StrategyContext) -> Strategy:
@@ -116,7 +131,7 @@ def _desk(config: Config, layout: Layout, session_min: int, history: DailyHistor
         RiskGate(model, table.budget_frac * table.var_limit_usd),
         HaltLatch(table.var_limit_usd, table.warn_frac),
         Costs(**config.costs.model_dump(), lot=config.book.lot or 0.0),
-        RiskRule(table.budget_frac, model.z_horizon, model.mc_margin),
+        RiskRule(table.budget_frac, model.z_horizon, model.mc_margin, table.var_max_age_min),
         (funding.long_frac, funding.short_frac),
     )
 

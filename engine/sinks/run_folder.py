@@ -27,6 +27,7 @@ from engine.events import (
     Record,
     RiskMeasured,
     Signal,
+    SliceClosed,
     TargetApproved,
     TargetRefused,
     TradingState,
@@ -175,8 +176,10 @@ class RunFolder:
                 self._risk.append(_risk_row(event, state))  # type: ignore[arg-type]
             else:
                 self._rare(f"{seq}-{index}", event)
-        if self._trace is not None and type(record) is BarSlice:
-            self._trace.on_slice(record.ts_close_ns)
+        if self._trace is not None:
+            slice_ = record if type(record) is BarSlice else _last_closed(events)
+            if slice_ is not None:
+                self._trace.on_slice(slice_.ts_close_ns)
 
     def _rare(self, effect_id: str, event: Event) -> None:
         match event:
@@ -254,6 +257,11 @@ class Trace:
             self._table.write([np.repeat(self._ts, n_spreads), *names, *values])
             self._ts.clear()
             self._values.clear()
+
+
+def _last_closed(events: list[Event]) -> SliceClosed | None:
+    """Find the live minute that the outlooks of the strategies are of now."""
+    return next((event for event in reversed(events) if type(event) is SliceClosed), None)
 
 
 def _risk_row(event: RiskMeasured, state: TradingState) -> tuple[Any, ...]:

@@ -10,6 +10,10 @@ formulas are explained in docs/maths/mean_variance.md; ``plan`` settles what is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +27,7 @@ from strategies.allocators.program import ATTEMPTS, compile_program
 #: Differences under this (a dollar on a million) are the solver's noise, not a wish to trade.
 NOISE_FRAC = 1e-6
 _NONE = np.empty(0)
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class MeanVarianceOptions(BaseModel):
@@ -47,6 +52,9 @@ class MeanVarianceOptions(BaseModel):
 
 class MeanVariance:
     """The allocator; it keeps nothing but its options and index arrays.
+
+    Caps and aversions are those of the problem's ``controls`` where it has them. A cap that is cut below what
+    is held is reached as fast as participation allows, and never makes a problem infeasible.
 
     Parameters
     ----------
@@ -77,17 +85,18 @@ class MeanVariance:
             return Targets("bad_input", _NONE, binding=faults)
         if not (problem.side.any() or problem.held_leg_frac.any()):
             return Targets("optimal", np.zeros(problem.held_leg_frac.size), objective=0.0, solver="none")
-        wiring, limits = self._wiring, self._limits
+        wiring = self._wiring
+        limits, rates = self._in_force(problem.controls)
         plan = make_plan(wiring, problem, limits.gross_max_frac)
         if not plan.is_live.any():
             # Exits and re-hedges are all there is to do: no solver needed, nor loaded.
             legs = _settle(plan.fixed_leg_frac, problem)
-            return self._judged(problem, plan, plan.fixed_leg_frac, legs, "none")
+            return self._judged(problem, limits, rates, plan, plan.fixed_leg_frac, legs, "none")
 
         slots = assign_slots(wiring, plan)
         bounds = find_bounds(wiring, problem, limits, plan, slots.is_crowded)
         program = compile_program(slots.structure)
-        vector = fill_parameters(wiring, problem, limits, self._rates, plan, slots, bounds, program)
+        vector = fill_parameters(wiring, problem, limits, rates, plan, slots, bounds, program)
         answer = Targets("solver_failed", _NONE)
         for solver, settings in ATTEMPTS:
             solver_status, v_slots = program.solve(vector, settings)
@@ -98,19 +107,37 @@ class MeanVariance:
             v = np.zeros(len(wiring.y_leg))
             v[slots.spreads] = v_slots[: slots.spreads.size]
             legs = _settle(legs_at(wiring, plan, _quiet(v, plan)), problem)
-            answer = self._judged(problem, plan, bounds.anchor_leg_frac, legs, solver)
+            answer = self._judged(problem, limits, rates, plan, bounds.anchor_leg_frac, legs, solver)
             if answer.status == "optimal":
                 break
         return answer
 
+    def _in_force(self, controls: Mapping[str, float]) -> tuple[Limits, Rates]:
+        """Return caps and rates as configured, but for what an operator has changed."""
+        if not controls:
+            return self._limits, self._rates
+        return _changed(self._limits, controls), _changed(self._rates, controls)
+
     def _judged(
-        self, problem: AllocationProblem, plan: Plan, anchor: FloatArray, legs: FloatArray, solver: str
+        self,
+        problem: AllocationProblem,
+        limits: Limits,
+        rates: Rates,
+        plan: Plan,
+        anchor: FloatArray,
+        legs: FloatArray,
+        solver: str,
     ) -> Targets:
-        broken, binding = examine(self._wiring, problem, self._limits, plan, anchor, legs)
+        broken, binding = examine(self._wiring, problem, limits, plan, anchor, legs)
         if broken:
             return Targets("check_failed", _NONE, binding=broken, solver=solver)
-        objective = utility(self._wiring, problem, plan, self._rates, legs)
+        objective = utility(self._wiring, problem, plan, rates, legs)
         return Targets("optimal", legs, objective, binding, solver)
+
+
+def _changed(given: T, controls: Mapping[str, float]) -> T:
+    fields = {name: controls[name] for name in given.__struct_fields__ if name in controls}
+    return msgspec.structs.replace(given, **fields)
 
 
 def _quiet(v: FloatArray, plan: Plan) -> FloatArray:

@@ -8,7 +8,7 @@ import numpy as np
 from engine.events import BoolArray, FloatArray, IntArray
 from engine.ports import AllocationProblem
 from strategies.allocators.checks import Limits, Rates
-from strategies.allocators.plan import Plan, Wiring, legs_at
+from strategies.allocators.plan import Plan, Wiring, legs_at, pace_of
 from strategies.allocators.program import Program, Structure, disjoint
 
 _BP = 1e4
@@ -95,6 +95,7 @@ def find_bounds(
         by_name = np.minimum(by_name, np.divide(left, np.abs(column), out=infinite, where=where))
     low = np.minimum(low, plan.start)  # the start lies within the room; this undoes rounding
     high = np.maximum(np.minimum(high, by_name), low)
+    high = _at_their_pace(wiring, plan, fixed, high)
 
     anchor = legs_at(wiring, plan, np.clip(plan.start, low, high))
     w = wiring.layout.net(anchor)
@@ -108,6 +109,23 @@ def find_bounds(
         sigma_excess_pct=max(0.0, sigma_pct - _sigma_max_pct(problem)),
         name_excess=np.maximum(0.0, np.abs(w) - limits.name_max_frac),
     )
+
+
+def _at_their_pace(wiring: Wiring, plan: Plan, fixed: FloatArray, high: FloatArray) -> FloatArray:
+    """Raise bounds that would make spreads sell more of a shared symbol than participation allows."""
+    cut = np.maximum(plan.start - high, 0.0)
+    if not cut.any():
+        return high
+    at_start, surplus = fixed.copy(), np.zeros_like(plan.fixed_leg_frac)
+    symbol = wiring.layout.leg_symbol
+    for leg, column in ((wiring.y_leg, plan.column_y), (wiring.x_leg, plan.column_x)):
+        np.add.at(at_start, symbol[leg], column * plan.start)
+        surplus[leg] = column * cut
+    moved = at_start - plan.held_frac
+    up = np.maximum(plan.up_frac - moved, 0.0)
+    down = np.maximum(plan.down_frac + moved, 0.0)
+    pace = pace_of(wiring, surplus, up, down)[: len(cut)]
+    return np.where(pace < 1.0, np.maximum(high, plan.start - pace * cut), high)
 
 
 def fill_parameters(

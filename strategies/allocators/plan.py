@@ -129,7 +129,7 @@ def make_plan(wiring: Wiring, problem: AllocationProblem, gross_max_frac: float)
     surplus[singles] = np.where(is_stuck, 0.0, held_leg[singles])
     surplus[np.abs(surplus) < DUST_FRAC] = 0.0
 
-    pace = _pace(wiring, surplus, up, down)
+    pace = pace_of(wiring, surplus, up, down)
     fixed = (1.0 - pace[wiring.layout.leg_sleeve]) * surplus
     fixed[y_leg] += np.where(is_frozen, held_y, 0.0)
     fixed[x_leg] += np.where(is_frozen, held_x, 0.0)
@@ -174,8 +174,8 @@ def _room(
     return up, down, is_dead, is_shrink_only
 
 
-def _pace(wiring: Wiring, surplus: FloatArray, up: FloatArray, down: FloatArray) -> FloatArray:
-    """Return the share of its mandatory trade that each sleeve may do now, shape (n_sleeves,).
+def pace_of(wiring: Wiring, surplus: FloatArray, up: FloatArray, down: FloatArray) -> FloatArray:
+    """Return the share of its trade (minus ``surplus``, by leg) that each sleeve may do now, by sleeve.
 
     All of it when the net trades fit. Otherwise each symbol's room is shared pro rata among the legs that
     trade in that direction, without counting on others to net: what is allowed then fits for certain.

@@ -29,9 +29,9 @@ from tests.support.arbitrary_bars import (
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def new_slicer(eager: bool = False) -> Slicer:
+def new_slicer() -> Slicer:
     # No sigmas: the oracle keeps no variance (the widening has its own hand-computed test).
-    return Slicer(SYMBOLS, small_sessions(), collar_sigmas=0.0, eager=eager)
+    return Slicer(SYMBOLS, small_sessions(), collar_sigmas=0.0)
 
 
 def one_by_one(slicer: Slicer, bars: list[Bar]) -> list[object]:
@@ -53,18 +53,6 @@ def test_the_kernel_follows_the_plain_policy(bars: list[Bar]) -> None:
     slicer = new_slicer()
     assert verdicts_and_slices(one_by_one(slicer, bars)) == verdicts_and_slices(plain_policy(bars))
     assert is_accounted(slicer, len(bars))
-
-
-@QUICK
-@given(tapes())
-def test_closing_early_changes_no_verdict(bars: list[Bar]) -> None:
-    """Live closes a minute as soon as it is full, a file by the next minute: same slices, same verdicts."""
-    eager = new_slicer(eager=True)
-    ordered, refused = verdicts_and_slices(one_by_one(eager, bars))
-    expected, expected_refused = verdicts_and_slices(plain_policy(bars))
-    assert ordered == expected
-    assert refused == expected_refused
-    assert is_accounted(eager, len(bars))
 
 
 @QUICK

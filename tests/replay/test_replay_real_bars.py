@@ -100,7 +100,7 @@ def test_book_stays_inside_a_budget_that_binds(tmp_path, limit_usd, sets) -> Non
 
 def test_limit_cut_in_mid_session_halts_for_good(tmp_path, monkeypatch) -> None:
     """A signed command cuts the limit at 11:00; nothing fills after, and the halt outlives the nights."""
-    monkeypatch.setenv("ASTRA_OPERATOR_KEY", "key")
+    monkeypatch.setenv("ASTRA_OPERATOR_KEY", "only-for-this-test")
     at_ns = pd.Timestamp("2018-02-27T16:00:30Z").value
     body = CommandBody(
         kind="limits",
@@ -113,7 +113,7 @@ def test_limit_cut_in_mid_session_halts_for_good(tmp_path, monkeypatch) -> None:
         args={"var_limit_usd": 2_000.0},
     )
     orders = tmp_path / "orders.jsonl"
-    orders.write_text(command_line(sign(body, b"key", at_ns)) + "\n")
+    orders.write_text(command_line(sign(body, b"only-for-this-test", at_ns)) + "\n")
     summary = run(tmp_path, "cut", DIRECT, commands=orders)
     assert (summary["state"], summary["halts"]) == ("HALTED", 1)
     fills = pd.read_parquet(tmp_path / "cut" / "fills.parquet")

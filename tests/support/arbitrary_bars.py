@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from engine.events import MINUTE_NS, Bar, BarConfirmed, BarRejected, BarSlice, BarSuspended, Reject
+from engine.intake import Intake
 from engine.sessions import Sessions
 
 SYMBOLS = ("A", "B", "C")
@@ -64,6 +65,14 @@ def tapes(draw: st.DrawFn) -> list[Bar]:
         if repeat < len(bars):
             bars.insert(draw(st.integers(repeat, len(bars))), bars[repeat])
     return bars
+
+
+def closed_by(intake: Intake) -> list[object]:
+    """Everything that closing the minutes that are over says."""
+    out: list[object] = []
+    while closed := intake.close_minute():
+        out += closed
+    return out
 
 
 def verdicts_and_slices(items: list[object]) -> tuple[list[tuple[object, ...]], Counter[tuple[str, str]]]:

@@ -11,11 +11,15 @@ from engine.app.wiring import layout_of
 from engine.book import Book, Funding
 from engine.bus import Bus
 from engine.commands import CommandBody, Keys, Verifier, sign
+from engine.controls import AVERSIONS, CAPS, VAR_LIMIT, Control, Controls
 from engine.desk import RiskRule, TradingDesk
 from engine.events import SIDES, BarSlice, Command, Event, FloatArray, Record, Signal
 from engine.execution import Costs
+from engine.intake import Intake
 from engine.loop import Loop
 from engine.ports import AllocatorContext, DailyHistory, Outlook, Spread, State
+from engine.sessions import Sessions
+from engine.slices import Slicer
 from risk.actor import CovarianceOptions, RiskActor
 from risk.gate import RiskGate
 from risk.limits import HaltLatch
@@ -102,15 +106,17 @@ def engine_of(
     price_age_max_min: float = 3,
     scenarios: int = 5_000,
     strategies: Sequence[Any] | None = None,
+    sessions: Sessions | None = None,
 ) -> tuple[Loop, Recorder]:
-    """Build an engine whose parts are all real but the strategy."""
+    """Build an engine whose parts are all real but the strategy; given ``sessions``, it takes live bars."""
     chosen = [Scripted(pairs, script)] if strategies is None else list(strategies)
     spreads = [spread for strategy in chosen for spread in strategy.spreads]
     positions = dict(positions or {})
     names = dict.fromkeys([n for s in spreads for n in (s.y, s.x)] + list(positions))
     layout = layout_of(tuple(names), spreads, tuple(positions))
     plugin = REGISTRY[allocator]
-    solver = plugin.build(plugin.options(**(options or {})), AllocatorContext(layout, 390))
+    chosen_options = plugin.options(**(options or {}))
+    solver = plugin.build(chosen_options, AllocatorContext(layout, 390))
     model = build_gaussian(GaussianVarOptions(scenarios=scenarios), layout.symbols)
     funding = Funding(0.0, 0.0, 0.0, 0.0)
     opening: FloatArray = np.concatenate([np.zeros(2 * len(spreads)), np.array(list(positions.values()))])
@@ -125,7 +131,12 @@ def engine_of(
     )
     recorder = Recorder()
     verifier = Verifier("test", Keys(OPERATOR_KEY, HALT_KEY))
-    return Loop(Bus(chosen, desk, solver, verifier), recorder), recorder
+    values = {VAR_LIMIT: limit_usd, **chosen_options.model_dump(include={*CAPS, *AVERSIONS})}
+    # Wide bounds, so that a test meets them only when it wants to.
+    bounds = {name: (value / 10 if name in AVERSIONS else 1e-6, value * 10) for name, value in values.items()}
+    controls = Controls([Control(name, value, *bounds[name]) for name, value in values.items()])
+    intake = None if sessions is None else Intake(Slicer(layout.symbols, sessions))
+    return Loop(Bus(chosen, desk, solver, verifier, intake, controls), recorder), recorder
 
 
 def command(kind: str, ts_ns: int, *, key: bytes = OPERATOR_KEY, nonce: str = "", **fields: Any) -> Command:

@@ -73,7 +73,7 @@ def test_a_command_halts_and_a_resume_reopens(
     demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What the operator verbs sign, a replay obeys in event time, and the screen says it."""
-    monkeypatch.setenv("ASTRA_OPERATOR_KEY", "secret")
+    monkeypatch.setenv("ASTRA_OPERATOR_KEY", "only-for-this-test")
     who = ["--commands", "c.jsonl", "--reason", "drill", "--principal", "eve"]
     assert run(["halt", *who, "--at", "2026-01-05T10:00:00-05:00"]) == 0
     capsys.readouterr()

@@ -32,7 +32,7 @@ def bodies(path: Path) -> list[CommandBody]:
 
 def test_commands_are_signed_and_appended(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the verbs write, the engine's verifier must accept, each command once."""
-    monkeypatch.setenv("ASTRA_OPERATOR_KEY", "secret")
+    monkeypatch.setenv("ASTRA_OPERATOR_KEY", "only-for-this-test")
     file = Path("commands.jsonl")
     base = ["--commands", str(file), "--at", AT, *WHO]
     assert run(["halt", *base]) == 0
@@ -42,7 +42,7 @@ def test_commands_are_signed_and_appended(monkeypatch: pytest.MonkeyPatch) -> No
     assert run(["flatten", *base]) == 0
     assert run(["rebalance", *base]) == 0
     commands = read_commands(file.read_text())
-    verifier = Verifier("astra", Keys(operator=b"secret"))
+    verifier = Verifier("astra", Keys(operator=b"only-for-this-test"))
     assert [verifier.judge(command)[0] for command in commands] == [""] * 6
     found = bodies(file)
     assert [body.kind for body in found] == ["halt", "halt", "resume", "limits", "flatten", "rebalance"]
@@ -55,7 +55,7 @@ def test_the_halt_key_signs_halts_only(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Stopping needs less privilege than starting again."""
-    monkeypatch.setenv("ASTRA_HALT_KEY", "small")
+    monkeypatch.setenv("ASTRA_HALT_KEY", "only-for-halting-here")
     base = ["--commands", "commands.jsonl", "--at", AT, *WHO]
     assert run(["halt", *base]) == 0
     assert run(["flatten", *base]) == 2
@@ -86,7 +86,7 @@ def test_a_command_that_cannot_count_is_not_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """An operator must learn of a mistake now, not when the engine refuses it."""
-    monkeypatch.setenv("ASTRA_OPERATOR_KEY", "secret")
+    monkeypatch.setenv("ASTRA_OPERATOR_KEY", "only-for-this-test")
     assert run([verb, "--commands", "c.jsonl", *options]) == 2
     assert said in capsys.readouterr().err
     assert not Path("c.jsonl").exists()

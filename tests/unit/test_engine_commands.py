@@ -8,7 +8,18 @@ import hmac
 import msgspec
 import pytest
 
-from engine.commands import CommandBody, Keys, Verifier, command_line, read_commands, sign
+from engine.commands import (
+    MESSAGE_BYTES_MAX,
+    CommandBody,
+    Keys,
+    Verifier,
+    command_line,
+    message_of,
+    read_body,
+    read_commands,
+    read_message,
+    sign,
+)
 from engine.events import Command
 
 OPERATOR, HALT = b"operator-key", b"halt-key"
@@ -49,9 +60,16 @@ def test_signature_is_that_of_any_hmac_tool() -> None:
 
 
 def test_known_vector_made_with_openssl() -> None:
-    """``openssl dgst -sha256 -hmac operator-key``: a MAC that only agrees with itself would not do."""
-    expected = "1097a736efbd62e1e4db8efdd8af4230e0c22b85a16f640fe4249d4d6d39136a"
-    assert sign(body(), OPERATOR, 150).signature == expected
+    """A MAC that only agrees with itself would not do.
+
+    ``printf '%s' '<body>' | openssl dgst -sha256 -hmac operator-key``
+    """
+    command = sign(body(), OPERATOR, 150)
+    assert command.body == (
+        '{"kind":"resume","instance":"desk-1","principal":"ada","issued_ns":100,"expires_ns":200,'
+        '"nonce":"n1","reason":"limits checked","halt_id":"h1","args":{}}'
+    )
+    assert command.signature == "1097a736efbd62e1e4db8efdd8af4230e0c22b85a16f640fe4249d4d6d39136a"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +107,54 @@ def test_edited_body_is_refused() -> None:
 def test_any_text_is_judged_and_none_crashes(text) -> None:
     """A decoder of untrusted text has only two answers."""
     assert judge(Command(150, text, "00")) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"principal": "a" * 65},
+        {"principal": "eve\x1b[2J"},
+        {"nonce": "\n"},
+        {"kind": "halt\x00"},
+        {"reason": "r" * 501},
+        {"reason": "r\n"},
+        {"args": {f"x{k}": 1.0 for k in range(17)}},
+    ],
+)
+def test_texts_are_bounded_and_printable(changes) -> None:
+    """Verdicts repeat them to every terminal and journal, whoever sent them."""
+    verdict, parsed = Verifier("desk-1", Keys(OPERATOR, HALT)).judge(sign(body(**changes), OPERATOR, 150))
+    assert (verdict, parsed) == ("malformed", None)
+
+
+def test_a_longer_text_than_a_message_may_be_is_not_even_read() -> None:
+    """A file or broker may deliver any size; the work on it is bounded."""
+    assert read_body(" " * MESSAGE_BYTES_MAX + sign(body(), OPERATOR, 1).body) is None
+
+
+def test_a_message_travels_as_the_exact_signed_text() -> None:
+    """Whoever re-encoded the body on the way would break the signature."""
+    command = sign(body(reason='quote " and é'), OPERATOR, 150)
+    received = read_message(message_of(command), 160)
+    assert received == Command(160, command.body, command.signature)
+    assert judge(received) == ""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b'{"body": "{}"}',
+        b'{"body": "{}", "signature": "", "more": 1}',
+        b'{"body": {}, "signature": ""}',
+        b"\xff",
+        b'{"body": "\\ud800", "signature": ""}',
+    ],
+)
+def test_what_is_no_message_is_none(data) -> None:
+    """Two texts and nothing else."""
+    assert read_message(data, 1) is None
 
 
 def test_empty_key_signs_nothing() -> None:

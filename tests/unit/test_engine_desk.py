@@ -19,10 +19,11 @@ from engine.events import (
     TradingStateChanged,
 )
 from engine.journal import JournalReader, JournalWriter
-from engine.loop import Loop
+from engine.loop import Loop, proposal
 from engine.state import from_bytes, to_bytes
 from tests.support.core import slice_of
 from tests.support.engines import HALT_KEY, command, engine_of
+from tests.support.journals import IDENTITY
 
 NAN = float("nan")
 LONG_AT_2 = {(1, 2): {"A/B": 1}}
@@ -269,24 +270,42 @@ def test_confirmed_jump_refreshes_risk_at_once() -> None:
 
 
 def test_late_answer_is_refused() -> None:
-    """A target for an older slice than the last one asked about never reaches the gate."""
+    """An answer that comes after the next slice was computed from a book and prices that are gone."""
+    loop, seen = engine_of(["A/B"], LONG_AT_2)
+    loop.take(slice_of([100.0, 50.0], minute=1, session=1))
+    loop.take(slice_of([100.0, 50.0], minute=2, session=1))
+    problem = loop.bus.take_problem()
+    assert loop.bus.awaits(problem)
+    loop.take(slice_of([100.0, 50.0], minute=3, session=1))
+    assert not loop.bus.awaits(problem)
+    loop.take(proposal(problem, loop.bus.answer(problem)))
+    assert seen.last(TargetRefused).reason == "optimiser_late"
+    run(loop, [100.0, 50.0], [4])
+    assert loop.bus.desk.book.is_flat
+
+
+def test_problem_is_answered_once() -> None:
+    """A second answer to the same problem must not replace the first: nobody asked for it."""
     loop, seen = engine_of(["A/B"], LONG_AT_2)
     run(loop, [100.0, 50.0], [1, 2])
-    loop.step(TargetsProposed(ts(2), 1, "optimal", (0.1, -0.1)))
+    answer = next(record for _, record, _ in seen.steps if isinstance(record, TargetsProposed))
+    loop.step(answer)
     assert seen.last(TargetRefused).reason == "optimiser_late"
+    assert len(seen.events(TargetApproved)) == 1
 
 
 @pytest.mark.parametrize("status", ["infeasible", "solver_failed"])
 def test_answer_without_targets_holds_the_book(status) -> None:
     """No solution is a typed reason, not a trade."""
-    loop, seen = engine_of(["A/B"], LONG_AT_2)
+    loop, seen = engine_of(["A/B"], {**LONG_AT_2, (1, 4): {"A/B": 0}})
     run(loop, [100.0, 50.0], [1, 2, 3])
     held = loop.bus.desk.book.leg_quantity.copy()
-    due = seen.events(TargetApproved)[-1]
-    answer = next(record for _, record, _ in seen.steps if isinstance(record, TargetsProposed))
-    loop.step(TargetsProposed(due.ts_ns, answer.state_version, status, ()))
+    loop.take(slice_of([100.0, 50.0], minute=4, session=1))
+    problem = loop.bus.take_problem()
+    loop.step(TargetsProposed(problem.ts_ns, problem.state_version, status, ()))
     assert seen.last(TargetRefused).reason == status
-    run(loop, [100.0, 50.0], [4])
+    loop.take(slice_of([100.0, 50.0], minute=5, session=1))
+    assert held.any()
     assert loop.bus.desk.book.leg_quantity.tolist() == held.tolist()
 
 
@@ -338,7 +357,7 @@ def test_snapshot_at_any_record_continues_bit_for_bit(allocator) -> None:
 def test_journal_replays_to_the_same_journal_digest_without_solving(tmp_path) -> None:
     """The recorded answers are used; the journal covers everything that decided the run."""
     loop, _ = engine_of(["A/B", "C/B"], SCRIPT)
-    writer = JournalWriter(tmp_path, "hash")
+    writer = JournalWriter(tmp_path, IDENTITY)
     journalled = Loop(loop.bus, lambda *_: None, writer)
     for record in busy_day():
         journalled.step(record)

@@ -112,34 +112,52 @@ def test_the_slot_of_a_rejected_bar_stays_free() -> None:
     assert slicer.finish()[0].bars[CLOSE, 0] == 100.0  # type: ignore[union-attr]
 
 
-def test_a_full_minute_closes_at_once_when_eager() -> None:
-    """Live, the last symbol of a minute sets it free; the repeat after it is judged as ever."""
-    slicer = new_slicer(eager=True)
-    offered(slicer, flat_bar(at(1), "A", 1.0), flat_bar(at(1), "B", 1.0))
-    last = flat_bar(at(1), "C", 1.0)
-    (slice_,) = slicer.offer(last)
-    assert slice_.accepted == 3  # type: ignore[union-attr]
-    assert reasons(offered(slicer, last, flat_bar(at(1), "C", 1.1))) == [Reject.DUPLICATE, Reject.CONFLICT]
+def test_a_minute_is_judged_whole_and_closed() -> None:
+    """Live bars of a minute come together: verdicts first, in universe order, then exactly one slice."""
+    slicer = new_slicer()
+    assert slicer.next_ns == 0  # nothing was known yet, so nothing is due
+    (slice_,) = slicer.close_minute(at(2), {2: flat_bar(at(2), "C", 30.0), 0: flat_bar(at(2), "A", 100.0)})
+    assert isinstance(slice_, BarSlice)
+    np.testing.assert_array_equal(slice_.bars[CLOSE], [100.0, math.nan, 30.0])
+    assert slicer.next_ns == at(3)
+    jumps = {2: flat_bar(at(3), "C", 90.0), 0: flat_bar(at(3), "A", 300.0)}
+    *held, slice_ = slicer.close_minute(at(3), jumps)
+    assert [(type(item), item.symbol) for item in held] == [(BarSuspended, "A"), (BarSuspended, "C")]
+    assert isinstance(slice_, BarSlice)
+    assert (slice_.accepted, slice_.suspect) == (0, (0, 2))
+    assert [item.ts_close_ns for item in slicer.close_minute(at(4), {})] == [at(4)]
+    assert reasons(offered(slicer, flat_bar(at(4), "A", 100.0))) == [Reject.LATE]
     assert slicer.finish() == []
 
 
-def test_the_watermark_closes_minutes_that_are_awaited_no_longer() -> None:
-    """A dead feed must not stop time: the watermark makes slices, and what comes after it is late."""
-    slicer = new_slicer(eager=True)
-    assert slicer.advance(at(1)) == []  # nothing was known yet, so nothing is made
-    slicer.offer(flat_bar(at(2), "A", 100.0))
-    assert [item.ts_close_ns for item in slicer.advance(at(4) + 1)] == [at(2), at(3), at(4)]
-    assert slicer.advance(at(3)) == []
-    assert reasons(offered(slicer, flat_bar(at(4), "A", 100.0))) == [Reject.LATE]
-    assert [item.ts_close_ns for item in slicer.advance(at(700))] == [at(5), at(6), at(7)]
-    assert slicer.offer(flat_bar(at(1_441), "A", 100.0)) == []
-
-
-def test_a_bar_before_the_first_watermark_is_late() -> None:
-    """Minutes that were given up are given up, also before the first bar."""
+def test_the_next_minute_skips_the_night_and_ends_with_the_sessions() -> None:
+    """What is due after a session's last minute is the first one of the next session."""
     slicer = new_slicer()
-    slicer.advance(at(3))
-    assert reasons(offered(slicer, flat_bar(at(2), "A", 1.0))) == [Reject.LATE]
+    slicer.close_minute(at(7), {0: flat_bar(at(7), "A", 100.0)})
+    assert slicer.next_ns == at(1_441)
+    last = at(1_449)
+    while slicer.next_ns:
+        (slice_,) = slicer.close_minute(slicer.next_ns, {})
+    assert slice_.ts_close_ns == last
+
+
+def test_a_slot_is_given_to_sound_bars_of_open_minutes_only() -> None:
+    """What has no slot is refused at once; what has one can wait to be judged with its minute."""
+    slicer = new_slicer()
+    slicer.close_minute(at(2), {0: flat_bar(at(2), "A", 100.0)})
+    assert slicer.slot_of(flat_bar(at(3), "B", 1.0)) == 1
+    assert slicer.slot_of(flat_bar(at(1_441), "C", 1.0)) == 2
+    refused = [
+        flat_bar(at(3), "Z", 1.0),
+        flat_bar(at(3), "B", math.nan),
+        flat_bar(at(3) + 1, "B", 1.0),
+        Bar(at(3), "B", 1.0, 0.9, 1.1, 1.0, 1.0),
+        flat_bar(at(2), "B", 1.0),
+        flat_bar(at(8), "B", 1.0),
+        flat_bar(-at(3), "B", 1.0),
+        flat_bar(1 << 70, "B", 1.0),
+    ]
+    assert [slicer.slot_of(bar) for bar in refused] == [None] * len(refused)
 
 
 # ------------------------------------------------------------------------------------------- the collar

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from engine.events import BarSlice, Reject
+from engine.events import MINUTE_NS, BarSlice, Reject
+from engine.intake import Intake
 from engine.slices import Slicer
 from feeds.check import check
 from feeds.columns import Decoder
 from feeds.files import FileBars, FileOptions
-from tests.support.arbitrary_bars import verdicts_and_slices
+from tests.support.arbitrary_bars import closed_by, verdicts_and_slices
 from tests.support.shared import SHARED
 
 PATH = SHARED / "data" / "us_equities_1m_2018.parquet"
@@ -34,12 +35,17 @@ def test_every_row_has_a_verdict() -> None:
 def test_bar_by_bar_equals_the_file() -> None:
     """The live path over the same rows gives the same slices to the last bit."""
     feed = FileBars(FileOptions(path=PATH), UNIVERSE, "XNYS")
-    live = Slicer(UNIVERSE, feed.sessions, eager=True)
+    live = Intake(Slicer(UNIVERSE, feed.sessions))
     out: list[object] = []
     for columns in Decoder(None, "XNYS").bars(PATH, 10_000):
         for row in range(len(columns)):
-            out += live.offer(columns.bar(row))
-    out += live.finish()
+            bar = columns.bar(row)
+            live.advance(bar.ts_close_ns - MINUTE_NS)
+            out += closed_by(live)
+            rejected = live.offer(bar)
+            out += [] if rejected is None else [rejected]
+    live.advance(feed.last_ns)
+    out += closed_by(live)
     assert verdicts_and_slices(out) == verdicts_and_slices(list(feed.slices()))
 
 

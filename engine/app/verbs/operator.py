@@ -1,134 +1,228 @@
-"""``halt | resume | limits | flatten | rebalance``: sign a command and append it to a file.
+"""``halt | resume | limits | flatten | rebalance``: sign a command and send it; ``status``: look.
 
-``astra replay --commands FILE`` injects the file as records and judges it in event time. Keys come from the
-environment only: ``ASTRA_OPERATOR_KEY`` signs everything, ``ASTRA_HALT_KEY`` nothing but halts.
+Without ``--commands`` a command goes to the running engine of the configuration, and the verdict is printed.
+``--commands FILE --at TIME`` appends it to a file instead, which ``astra replay --commands FILE`` judges in
+event time. ``ASTRA_OPERATOR_KEY`` signs everything, ``ASTRA_HALT_KEY`` nothing but halts.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+import getpass
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from engine.app.verbs.options import bad_argument, instant_ns
+from engine.app.verbs.options import AsJson, bad_argument, instant_ns, load_config, to_json
 
-OPERATOR_KEY = "ASTRA_OPERATOR_KEY"
-HALT_KEY = "ASTRA_HALT_KEY"
-_VALID_NS = 5 * 60 * 1_000_000_000
+if TYPE_CHECKING:
+    from engine.app.operator_send import Document
+    from engine.app.verbs.orders import Order
 
-CommandsFile = Annotated[Path, typer.Option("--commands", help="File the signed command is appended to.")]
-At = Annotated[str, typer.Option(metavar="TIME", help="When it enters the log, with time zone.")]
+#: A halt is for haste; everything else has to say why.
+_HALT_REASON: Final = "operator halt"
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="Configuration of the engine; default ./astra.toml.", show_default=False),
+]
+Via = Annotated[
+    Literal["redis", "mqtt", "spool"] | None,
+    typer.Option(help="How to reach it; default [redis], else [mqtt], else its state folder."),
+]
+Timeout = Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for the verdict.")]
+CommandsFile = Annotated[
+    Path | None, typer.Option("--commands", help="Append to this file for a replay; nothing is sent.")
+]
+At = Annotated[
+    str | None, typer.Option(metavar="TIME", help="With --commands: when it enters the log, with time zone.")
+]
 Reason = Annotated[str, typer.Option(help="Why; kept in the audit trail.")]
-Principal = Annotated[str, typer.Option(help="Who asks; kept in the audit trail.")]
-Instance = Annotated[str, typer.Option(help="[operator] instance of the engine it is for.")]
+Principal = Annotated[
+    str | None, typer.Option(help="Who asks; kept in the audit trail; default your login name.")
+]
+Instance = Annotated[
+    str | None, typer.Option(help="[operator] instance it is for; default that of the configuration.")
+]
+Number = float | None
 
 
 def halt(
-    commands: CommandsFile, at: At, reason: Reason, principal: Principal, instance: Instance = "astra"
+    reason: Reason = _HALT_REASON,
+    config: ConfigOption = None,
+    via: Via = None,
+    timeout: Timeout = 10.0,
+    commands: CommandsFile = None,
+    at: At = None,
+    principal: Principal = None,
+    instance: Instance = None,
 ) -> None:
     """Stop trading now; the book is held."""
-    _append(commands, "halt", at, reason, principal, instance)
+    _give(_order("halt", reason, config, via, timeout, commands, at, principal, instance))
 
 
 def resume(
-    commands: CommandsFile,
-    at: At,
     reason: Reason,
-    principal: Principal,
-    halt_id: Annotated[str, typer.Option(help="The halt to lift, as the halt line named it.")],
-    instance: Instance = "astra",
+    halt_id: Annotated[
+        str | None, typer.Option(help="The halt to lift; without it, the one in force is shown.")
+    ] = None,
+    is_agreed: Annotated[bool, typer.Option("--yes", help="Lift the halt in force without asking.")] = False,
+    config: ConfigOption = None,
+    via: Via = None,
+    timeout: Timeout = 10.0,
+    commands: CommandsFile = None,
+    at: At = None,
+    principal: Principal = None,
+    instance: Instance = None,
 ) -> None:
     """Lift one halt; trading reduces first and opens after three good readings."""
-    _append(commands, "resume", at, reason, principal, instance, halt_id=halt_id)
+    order = _order("resume", reason, config, via, timeout, commands, at, principal, instance)
+    if halt_id is None and commands is not None:
+        raise bad_argument("--halt-id is missing", "--halt-id", "A replay's halt line names it.")
+    _give(order, halt_id=halt_id or _halt_in_force(order, is_agreed=is_agreed))
 
 
-def limits(
-    commands: CommandsFile,
-    at: At,
+def limits(  # noqa: PLR0913, PLR0917 - an option for each number
     reason: Reason,
-    principal: Principal,
-    var_limit_usd: Annotated[float, typer.Option(help="New VaR limit, USD.")],
-    expires: Annotated[str | None, typer.Option(metavar="TIME", help="When the old limit returns.")] = None,
-    instance: Instance = "astra",
+    var_limit_usd: Annotated[Number, typer.Option(help="VaR limit, USD.")] = None,
+    gross_max_frac: Annotated[Number, typer.Option(help="Cap on the sum of |weights|.")] = None,
+    net_max_frac: Annotated[Number, typer.Option(help="Cap on |sum of weights|.")] = None,
+    name_max_frac: Annotated[Number, typer.Option(help="Cap on the |weight| of any symbol.")] = None,
+    risk_aversion: Annotated[Number, typer.Option(help="gamma.")] = None,
+    trade_aversion: Annotated[Number, typer.Option(help="tau.")] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="When the standing values return: a time with zone, or 90m, 2h."),
+    ] = None,
+    config: ConfigOption = None,
+    via: Via = None,
+    timeout: Timeout = 10.0,
+    commands: CommandsFile = None,
+    at: At = None,
+    principal: Principal = None,
+    instance: Instance = None,
 ) -> None:
-    """Change the VaR limit, for good or until a time."""
-    if not 0 < var_limit_usd < float("inf"):
-        raise bad_argument(
-            f"--var-limit-usd must be greater than 0, was {var_limit_usd:g}", "--var-limit-usd"
-        )
-    revert_ns = instant_ns(expires, "--expires") if expires else 0
-    if expires and revert_ns <= instant_ns(at, "--at"):
-        raise bad_argument(f"--expires must be after --at, was {expires}", "--expires")
-    values = {"var_limit_usd": var_limit_usd, "revert_ns": float(revert_ns)}
-    _append(commands, "limits", at, reason, principal, instance, values=values)
+    """Change limits, for good or until a time; several at once change together or not at all."""
+    given = {
+        "var_limit_usd": var_limit_usd,
+        "gross_max_frac": gross_max_frac,
+        "net_max_frac": net_max_frac,
+        "name_max_frac": name_max_frac,
+        "risk_aversion": risk_aversion,
+        "trade_aversion": trade_aversion,
+    }
+    values = {name: value for name, value in given.items() if value is not None}
+    for name, value in values.items():
+        least = -1.0 if name.endswith("aversion") else 0.0
+        if not least < value < float("inf"):
+            option = f"--{name.replace('_', '-')}"
+            raise bad_argument(f"{option} must be greater than 0, was {value:g}", option)
+    if not values:
+        raise bad_argument("no limit was named", "astra limits", "For example --var-limit-usd 120000")
+    order = _order("limits", reason, config, via, timeout, commands, at, principal, instance)
+    _give(order, values=values, expires=expires)
 
 
 def flatten(
-    commands: CommandsFile, at: At, reason: Reason, principal: Principal, instance: Instance = "astra"
+    reason: Reason,
+    config: ConfigOption = None,
+    via: Via = None,
+    timeout: Timeout = 10.0,
+    commands: CommandsFile = None,
+    at: At = None,
+    principal: Principal = None,
+    instance: Instance = None,
 ) -> None:
     """Close every position, through the gate."""
-    _append(commands, "flatten", at, reason, principal, instance)
+    _give(_order("flatten", reason, config, via, timeout, commands, at, principal, instance))
 
 
 def rebalance(
-    commands: CommandsFile, at: At, reason: Reason, principal: Principal, instance: Instance = "astra"
+    reason: Reason,
+    config: ConfigOption = None,
+    via: Via = None,
+    timeout: Timeout = 10.0,
+    commands: CommandsFile = None,
+    at: At = None,
+    principal: Principal = None,
+    instance: Instance = None,
 ) -> None:
     """Ask the allocator for a target at the next slice."""
-    _append(commands, "rebalance", at, reason, principal, instance)
+    _give(_order("rebalance", reason, config, via, timeout, commands, at, principal, instance))
 
 
-def _append(
-    commands: Path,
+def status(config: ConfigOption = None, via: Via = None, is_json: AsJson = False) -> None:
+    """Show what the running engine says about itself, and how old that is."""
+    from engine.app.status_page import page
+    from engine.app.verbs.orders import status_of
+    from engine.clock import wall_ns
+
+    document = status_of(load_config(config, None), via)
+    typer.echo(to_json(document) if is_json else page(document, wall_ns()))
+
+
+def _order(
     kind: str,
-    at: str,
     reason: str,
-    principal: str,
-    instance: str,
-    *,
-    halt_id: str = "",
-    values: dict[str, float] | None = None,
-) -> None:
-    from engine.commands import CommandBody, command_line, sign
+    config: Path | None,
+    via: Any,
+    timeout: float,
+    commands: Path | None,
+    at: str | None,
+    principal: str | None,
+    instance: str | None,
+) -> Order:
+    """Check what every command has in common."""
+    from engine.app.verbs.orders import Order
 
-    ts_ns = instant_ns(at, "--at")
+    principal = getpass.getuser() if principal is None else principal
     for option, text in (("--reason", reason), ("--principal", principal)):
         if not text.strip():
             raise bad_argument(f"{option} must not be empty", option, "It is kept in the audit trail.")
-    key = _key(kind)
-    earlier = commands.read_bytes() if commands.exists() else b""
-    content = "\0".join((kind, at, reason, principal, instance, halt_id, repr(values))).encode()
-    body = CommandBody(
-        kind=kind,
-        instance=instance,
-        principal=principal,
-        issued_ns=ts_ns,
-        expires_ns=ts_ns + _VALID_NS,
-        # Of the file so far and the command: the same command may be given twice, and no clock is read.
-        nonce=hashlib.sha256(earlier + b"\0" + content).hexdigest()[:32],
-        reason=reason,
-        halt_id=halt_id,
-        args=values or {},
-    )
-    separator = b"\n" if earlier and not earlier.endswith(b"\n") else b""
-    with commands.open("ab") as file:
-        file.write(separator + command_line(sign(body, key, ts_ns)).encode() + b"\n")
-    typer.echo(f"{kind} at {at} signed for {instance} by {principal}: {commands}")
+    if (commands is None) is not (at is None):
+        missing, given = ("--at", "--commands") if at is None else ("--commands", "--at")
+        why = "--commands and --at belong together: without both, a command goes to the running engine."
+        raise bad_argument(f"{given} needs {missing}", missing, why)
+    if not 0.0 <= timeout < float("inf"):
+        raise bad_argument(f"--timeout must be 0 or more seconds, was {timeout:g}", "--timeout")
+    checked = load_config(config, None) if commands is None or config is not None else None
+    name = instance or (checked.operator.instance if checked is not None else "astra")
+    at_ns = instant_ns(at, "--at") if at is not None else None
+    return Order(kind, reason, principal, name, checked, via, timeout, commands, at, at_ns)
 
 
-def _key(kind: str) -> bytes:
-    from engine.errors import CommandError
+def _give(
+    order: Order, *, halt_id: str = "", values: dict[str, float] | None = None, expires: str | None = None
+) -> None:
+    from engine.app.verbs.orders import append, send
 
-    names = (HALT_KEY, OPERATOR_KEY) if kind == "halt" else (OPERATOR_KEY,)
-    for name in names:
-        if os.environ.get(name):
-            return os.environ[name].encode()
-    raise CommandError(
-        "O001",
-        f"no key to sign a {kind} with",
-        " or ".join(f"${name}" for name in names),
-        "Keys are read from the environment only, so that they stand in no file and no shell history.\n"
-        f"set one:  read -rs {names[-1]} && export {names[-1]}",
-    )
+    if order.commands is not None:
+        typer.echo(append(order, halt_id, values or {}, expires))
+        return
+    verdict = send(order, halt_id, values or {}, expires)
+    why = f": {verdict.reason}" if verdict.reason else ""
+    typer.echo(f"{verdict.verdict}  {verdict.kind} by {verdict.principal}{why}")
+    if verdict.verdict != "accepted":
+        raise typer.Exit(2)
+
+
+def _halt_in_force(order: Order, *, is_agreed: bool) -> str:
+    """Ask the engine for the halt in force, and the operator whether that is the one to lift."""
+    from engine.app.verbs.orders import status_of
+
+    assert order.config is not None  # noqa: S101 - only commands that are sent come here
+    document: Document = status_of(order.config, order.via)
+    halt_id = str(document.get("halt_id", ""))
+    if not halt_id:
+        state = document.get("trading_state", "unknown")
+        raise bad_argument(f"nothing is halted: the state is {state}", "--halt-id", "See: astra status")
+    typer.echo(f"in force   {halt_id}  {document.get('halt_reason', '')}")
+    if is_agreed:
+        return halt_id
+    if not sys.stdin.isatty():
+        hint = "Name the halt to lift, or agree to the one shown with --yes."
+        raise bad_argument("--halt-id is missing", "--halt-id", hint)
+    if not typer.confirm("lift it?"):
+        raise typer.Exit(2)
+    return halt_id

@@ -1,0 +1,211 @@
+"""From a configuration and a state folder to a recovered engine, ready for its next record."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+from engine.app.build import build_text
+from engine.app.config import Config, config_hash
+from engine.app.config_tables import DaemonTable
+from engine.app.plugins import is_recorded
+from engine.app.source import fingerprint_of, open_source
+from engine.app.state_folder import StateFolder, epoch_at
+from engine.app.wiring import build_loop, read_history
+from engine.clock import Clock, wall_ns
+from engine.commands import Keys
+from engine.events import MINUTE_NS, Event, Nanos, Record, TradingState
+from engine.journal import JournalWriter
+from engine.journal_format import Identity
+from engine.loop import Loop
+from engine.ports import Effect, Feed
+from engine.recovery import Recovered, identity_of, recover
+from engine.sessions import Sessions
+from engine.snapshots import SnapshotStore
+from feeds.calendars import DAY_NS, sessions_for
+
+#: How far the sessions of a live run reach; a restart within that time loads later ones.
+_AHEAD_DAYS: Final = 365
+#: Sessions before the start, for bars that come late; a recorded stream may be of any time.
+_BEFORE_DAYS: Final = 10
+_RECORDED_DAYS: Final = 20 * 365
+
+
+class Assembly(msgspec.Struct):
+    """A recovered engine and what it was told about its past.
+
+    Parameters
+    ----------
+    loop, journal, snapshots, sessions, clock
+        Its parts.
+    identity : Identity
+        Of the epoch.
+    tape : Feed or None
+        The file or simulation that plays the part of a live feed; None for a feed that is live.
+    recovered : Recovered
+        What was found on disk.
+    effects : list of Effect
+        Of the records after the snapshot: they may have been delivered, or not.
+    was_halted : bool
+        The epoch that was put aside ended halted.
+    """
+
+    loop: Loop
+    journal: JournalWriter
+    snapshots: SnapshotStore
+    sessions: Sessions
+    clock: Clock
+    identity: Identity
+    tape: Feed | None
+    recovered: Recovered
+    effects: list[Effect]
+    was_halted: bool = False
+
+
+class Timetable(msgspec.Struct, frozen=True):
+    """Which minutes a live run has, and what was known before them.
+
+    Parameters
+    ----------
+    tape : Feed or None
+        The file or simulation that plays the part of a live feed; None for a feed that is live.
+    sessions : Sessions
+        From the first day of the epoch: ordinals of minutes count from there.
+    first_day : int
+        Daily closes before it are history, days since 1970-01-01.
+    origin_day : int
+        What the journal must say for the same timetable to be made again.
+    """
+
+    tape: Feed | None
+    sessions: Sessions
+    first_day: int
+    origin_day: int
+
+
+def timetable(config: Config, origin_day: int | None, until_ns: Nanos) -> Timetable:
+    """Return the timetable of an epoch.
+
+    Parameters
+    ----------
+    config : Config
+    origin_day : int or None
+        First day of the epoch's sessions; None for an epoch that begins now.
+    until_ns : int
+        Sessions reach a year beyond it.
+    """
+    if is_recorded(config.feed.kind):
+        source = open_source(config)
+        return Timetable(source.feed, source.feed.sessions, source.first_day, source.first_day)
+    table = config.daemon or DaemonTable()
+    days_before = _RECORDED_DAYS if table.clock == "bars" else _BEFORE_DAYS
+    until_day = until_ns // DAY_NS
+    origin_day = until_day - days_before if origin_day is None else origin_day
+    sessions = sessions_for(config.universe.calendar, origin_day, until_day + _AHEAD_DAYS)
+    return Timetable(None, sessions, origin_day + days_before, origin_day)
+
+
+def assemble(
+    config: Config,
+    table: DaemonTable,
+    state: StateFolder,
+    keys: Keys,
+    *,
+    speed: float,
+    lead_min: int,
+    new_epoch: bool,
+    accept_version: bool,
+) -> Assembly:
+    """Build an engine and bring it to where its journal ends.
+
+    Parameters
+    ----------
+    config : Config
+    table : DaemonTable
+    state : StateFolder
+        Held by this process.
+    keys : Keys
+        Verify operator commands.
+    speed : float
+        Of a tape; a live feed keeps real time.
+    lead_min : int
+        Minutes of a tape that are sent at once.
+    new_epoch : bool
+        Put an existing journal aside first.
+    accept_version : bool
+        Go on with a journal that another build wrote.
+
+    Raises
+    ------
+    AstraError
+        For bars, history or a journal that cannot be used.
+    """
+    now_ns = wall_ns()
+    was_halted = False
+    if new_epoch and (old := identity_of(state.root)) is not None:
+        was_halted = _ended_halted(state)
+        state.put_aside(old.epoch)
+    known = identity_of(state.root)
+    times = timetable(config, known.origin_day if known is not None else None, now_ns)
+    history = read_history(config.risk.history, config.symbols, times.first_day)
+    identity = Identity(
+        hash_of(config),
+        build_text(),
+        known.epoch if known is not None else epoch_at(now_ns),
+        times.origin_day,
+    )
+    effects: list[Effect] = []
+
+    def keep(seq: int, _record: Record, events: list[Event]) -> None:
+        effects.extend(Effect(seq, index, event) for index, event in enumerate(events))
+
+    loop = build_loop(config, history, keys, keep, sessions=times.sessions)
+    recovered = recover(state.root, loop, identity, is_version_accepted=accept_version)
+    journal = JournalWriter(
+        state.journal,
+        identity,
+        segment_bytes=int(table.segment_mb * (1 << 20)),
+        continue_from=recovered.tail,
+    )
+    loop.journal = journal
+    return Assembly(
+        loop,
+        journal,
+        SnapshotStore(state.snapshots, identity),
+        times.sessions,
+        _clock(times.tape, loop, speed, lead_min),
+        identity,
+        times.tape,
+        recovered,
+        effects,
+        was_halted,
+    )
+
+
+def _ended_halted(state: StateFolder) -> bool:
+    """Whether the present epoch ended halted; if nobody knows, it did."""
+    try:
+        document = msgspec.json.decode(state.status.read_bytes(), type=dict[str, Any])
+        return bool(document["trading_state"] == TradingState.HALTED)
+    except (OSError, KeyError, msgspec.DecodeError):
+        return True
+
+
+def _clock(tape: Feed | None, loop: Loop, speed: float, lead_min: int) -> Clock:
+    """Play a tape from where it was left, as if that were now."""
+    if tape is None:
+        return Clock()
+    start_ns = max(tape.first_ns + (lead_min - 1) * MINUTE_NS, loop.status.ts_ns)
+    return Clock(start_ns, speed)
+
+
+def hash_of(config: Config) -> str:
+    """Hash the configuration, the daily closes it names, and the tape: they decide every later bit."""
+    digest = hashlib.sha256(config_hash(config).encode())
+    if is_recorded(config.feed.kind):
+        digest.update(fingerprint_of(config).encode())
+    if config.risk.history is not None:
+        digest.update(config.risk.history.read_bytes())
+    return digest.hexdigest()

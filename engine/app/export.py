@@ -1,0 +1,68 @@
+"""The run folder of a live run, made from its journal: tables, summary and report as a replay has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.app import run_files
+from engine.app.assembly import hash_of
+from engine.app.config import Config
+from engine.app.journal_tools import rebuild
+from engine.app.statistics import EquityStatistics, periods_per_year
+from engine.clock import stopwatch_s, wall_ns
+from engine.errors import JournalError
+from engine.events import Event, Record
+from engine.journal import JournalReader
+from engine.sinks.run_folder import RunFolder
+
+
+def export(root: Path, config: Config, out: Path | None, argv: list[str]) -> Path:
+    """Replay a journal into a run folder; the engine that writes it may go on meanwhile.
+
+    Parameters
+    ----------
+    root : Path
+        State folder.
+    config : Config
+        The one the journal was written with.
+    out : Path or None
+        The run folder itself; by default a new one in ``[output] dir``.
+    argv : list of str
+        For the record.
+
+    Raises
+    ------
+    JournalError
+        J011 for another configuration, J014 if the journal does not go back to its beginning.
+    """
+    reader = JournalReader(root / "journal")
+    if reader.identity.config_hash != hash_of(config):
+        hint = "Give the configuration that the journal was written with."
+        raise JournalError("J011", "the journal was written under another configuration", str(root), hint)
+    started_s = stopwatch_s()
+    loop = rebuild(config, reader.identity, wall_ns())
+    folder = run_files.make_folder(config, out)
+    statistics = EquityStatistics(periods_per_year(config.universe.calendar))
+    tables = RunFolder(folder, config.symbols, loop.bus.strategies, config.output.trace, statistics.update)
+
+    def on_step(seq: int, record: Record, events: list[Event]) -> None:
+        tables.on_step(seq, record, events, loop.status.trading_state)
+
+    loop.listener = on_step
+    try:
+        loop.recover(reader)
+    finally:
+        tables.close()
+    summary = run_files.summary(
+        loop.status,
+        statistics,
+        len(config.symbols),
+        stopwatch_s() - started_s,
+        (loop.digest.hexdigest(), None),
+        config.book.equity_usd,
+    )
+    source = (f"journal {reader.identity.epoch}", reader.identity.config_hash)
+    run_files.write(folder, config, source, summary | {"exit_reason": "exported"}, argv, "")
+    if out is None:
+        run_files.point_latest(folder)
+    return folder

@@ -1,0 +1,54 @@
+"""How a live run fails: whoever starts next is halted, and people are told as well as can be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from engine.app.halt_marker import HaltMarker
+from engine.errors import AstraError, ServiceError
+from engine.events import Alert, Nanos
+from engine.ports import Effect, Sink
+from engine.sinks.notify import NotifySink
+
+#: The journal takes nothing any more; or the core itself failed.
+JOURNAL: Final = "JOURNAL"
+ENGINE_FAILED: Final = "ENGINE_FAILED"
+_TELL_MAX_S: Final = 5.0
+
+_log = structlog.get_logger("astra.run")
+
+
+async def fall(error: Exception, marker: HaltMarker, now_ns: Nanos, sinks: Mapping[str, Sink]) -> None:
+    """Leave a durable halt and tell people that a serving engine stops.
+
+    No effect can be published: an alert that the journal does not hold would take the id of one that it will.
+    """
+    text = f"{type(error).__name__}: {error}"
+    _log.critical("the engine stops", error=text)
+    with suppress(OSError):
+        marker.raise_(JOURNAL if isinstance(error, ServiceError) else ENGINE_FAILED, text, now_ns)
+    told = Effect(0, 0, Alert(now_ns, "critical", "engine_stopped", text))
+    for sink in sinks.values():
+        if isinstance(sink, NotifySink):
+            with suppress(Exception):
+                async with asyncio.timeout(_TELL_MAX_S):
+                    await sink.deliver([told])
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error a user can act on, if there is one among those of a group."""
+    leaves = list(_leaves(group))
+    return next((error for error in leaves if isinstance(error, AstraError)), leaves[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

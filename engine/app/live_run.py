@@ -1,0 +1,355 @@
+"""The life of a recovered engine: serve, drain, end.
+
+Everything happens in one task group: whatever fails ends the run, and what had been received is on disk. The
+order of the end is that of trust: no more bars, what has arrived is stepped, committed and put into a
+snapshot, effects are handed over, and then the process goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from engine.app.assembly import Assembly
+from engine.app.config import Config
+from engine.app.config_tables import DaemonTable
+from engine.app.daemon import Daemon
+from engine.app.edges import BarsClock, Lookout, receive, tick
+from engine.app.failure import fall, first_of
+from engine.app.halt_marker import HaltMarker
+from engine.app.health import TOKEN, build_app, check_bind, serve
+from engine.app.health_view import Phase
+from engine.app.inbox import Inbox
+from engine.app.metrics import Metrics
+from engine.app.operator_link import Admission, Received, from_mqtt, from_redis, from_spool
+from engine.app.plugins import registry
+from engine.app.replay import Listener
+from engine.app.sinks import sinks_of
+from engine.app.source import span_of
+from engine.app.state_folder import StateFolder
+from engine.app.systemd import Systemd
+from engine.app.view import View
+from engine.app.watchdog import Watchdog
+from engine.clock import Clock
+from engine.commands import Keys
+from engine.desk import ROUTINE_EVENTS
+from engine.events import Event, HaltRequested, Nanos, Record
+from engine.links import MqttLink, RedisLink
+from engine.ports import Arrival, Effect, LiveFeed
+from engine.recovery import compact
+from engine.sinks.courier import Couriers
+from engine.sinks.messages import Wire
+from engine.sinks.outbox import Outbox
+from feeds.calendars import DAY_NS
+from feeds.live_context import LiveContext
+
+_DRAIN_S: Final = 5.0
+_STATUS_EVERY_S: Final = 1.0
+_NS_PER_S: Final = 1e9
+_RETAIN_EVERY_S: Final = 3600.0
+_INTERRUPTED: Final = 130
+
+_log = structlog.get_logger("astra.run")
+
+
+class Links(msgspec.Struct, frozen=True):
+    """The servers of a run; ``started`` names those that were started for it."""
+
+    redis: RedisLink | None
+    mqtt: MqttLink | None
+    started: tuple[str, ...] = ()
+
+
+class LiveRun:
+    """One run of a recovered engine.
+
+    Parameters
+    ----------
+    config : Config
+    table : DaemonTable
+    state : StateFolder
+    links : Links
+    parts : Assembly
+    keys : Keys
+        Verify operator commands.
+    terminal : Listener
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        table: DaemonTable,
+        state: StateFolder,
+        links: Links,
+        parts: Assembly,
+        keys: Keys,
+        terminal: Listener,
+    ) -> None:
+        self._keys = keys
+        self._config = config
+        self._table = table
+        self._state = state
+        self._links = links
+        self._parts = parts
+        self._terminal = terminal
+        self._metrics = Metrics()
+        self._systemd = Systemd(os.environ, os.getpid())
+        self._marker = HaltMarker(state.marker)
+        self._inbox = Inbox()
+        self._feeding: list[asyncio.Task[None]] = []
+        self._is_serving = False
+        self._exit_status = 0
+
+    async def serve(self) -> int:
+        """Serve until the feed ends or a signal comes; return the exit status."""
+        parts, table = self._parts, self._table
+        wire = Wire(self._config.operator.instance, parts.identity.epoch, self._config.symbols)
+        sinks = sinks_of(self._config, self._links.redis, self._links.mqtt, wire, self._state.alerts)
+        outbox = Outbox(tuple(sinks))
+        if parts.recovered.extra is not None:
+            outbox.restore(parts.recovered.extra["outbox"])
+        couriers = Couriers(outbox, sinks, self._state.cursors, parts.identity.epoch)
+        outbox.add(parts.effects)
+        watchdog = Watchdog(
+            self._marker,
+            table.step_max_s,
+            now_ns=parts.clock.now_ns,
+            tell=lambda text: _log.critical("hung", detail=text),
+            systemd=self._systemd,
+        )
+        daemon = Daemon(
+            parts.loop,
+            inbox=self._inbox,
+            journal=parts.journal,
+            outbox=outbox,
+            snapshots=parts.snapshots,
+            guard=watchdog,
+            meter=self._metrics,
+            solve_max_s=table.solve_max_s,
+            snapshot_every=(table.snapshot_every_s, table.snapshot_every_records),
+        )
+        daemon.position = parts.recovered.position
+        self._listen(daemon)
+        try:
+            with watchdog:
+                await self._live(daemon, couriers, outbox, watchdog)
+        except BaseExceptionGroup as group:
+            error = first_of(group)
+            if isinstance(error, Exception) and self._is_serving:
+                await fall(error, self._marker, parts.clock.now_ns(), sinks)
+            raise error from None
+        finally:
+            await couriers.aclose()
+            self._marker.close()
+        return self._exit_status
+
+    def _listen(self, daemon: Daemon) -> None:
+        """Show every step to the daemon, and what a person wants to see to the terminal."""
+        terminal = self._terminal
+        routine = ROUTINE_EVENTS + 1  # and the slice that was closed
+
+        def on_step(seq: int, record: Record, events: list[Event]) -> None:
+            daemon.on_step(seq, record, events)
+            if events and len(events) != routine:
+                terminal.on_effects([Effect(seq, index, event) for index, event in enumerate(events)])
+
+        self._parts.loop.listener = on_step
+
+    async def _live(self, daemon: Daemon, couriers: Couriers, outbox: Outbox, watchdog: Watchdog) -> None:
+        parts, table = self._parts, self._table
+        clock, status = parts.clock, parts.loop.status
+        kind, feed_options = self._config.feed.kind, self._config.feed.options
+        feed: LiveFeed = registry("live_feeds")[kind].build(feed_options, self._context())
+        admission = Admission(self._keys, clock)
+        view = View(self._config, table, parts, daemon, couriers, outbox, watchdog, feed, admission)
+        required = self._config.alerts is not None and self._config.alerts.required
+        lookout = Lookout(
+            clock,
+            parts.sessions,
+            status,
+            self._inbox,
+            feed_silence_max_min=table.feed_silence_max_min,
+            sinks_silent_s=view.sinks_silent_s if required else lambda: 0.0,
+            sinks_silence_max_s=self._config.alerts.silence_max_s if self._config.alerts else math.inf,
+            is_outbox_full=lambda: outbox.is_overfull,
+        )
+        self._urge_old_halts(parts)
+        keeps_time = parts.tape is None and table.clock == "wall"
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(task, name=name)
+                for name, task in (
+                    ("heartbeat", watchdog.beat_forever()),
+                    ("couriers", couriers.run()),
+                    ("lookout", lookout.look_forever(keeps_time)),
+                    ("status", self._tell_status(view, couriers)),
+                    ("retention", self._retain()),
+                    *self._http(view),
+                )
+            ]
+            if required:
+                await view.require_sinks()
+            stepping = group.create_task(daemon.step_until_closed(parts.recovered.problem), name="step")
+            committing = group.create_task(daemon.commit_until_done(), name="commit")
+            self._feeding = [group.create_task(self._feed(feed, keeps_time), name="feed")]
+            if keeps_time:
+                ticking = tick(clock, parts.sessions, self._inbox, table.grace_s)
+                self._feeding.append(group.create_task(ticking, name="tick"))
+            for orders in self._orders(view.admission):
+                self._feeding.append(group.create_task(self._obey(orders), name="orders"))
+            self._watch_signals(clock)
+            self._announce()
+            view.phase = Phase.RUNNING
+            self._is_serving = True
+            self._systemd.ready()
+            await stepping
+            view.phase = Phase.STOPPING
+            self._systemd.stopping()
+            self._stop()
+            await committing
+            await daemon.snapshot()
+            await couriers.drain(_DRAIN_S)
+            self._write_status(view, couriers)
+            for task in background:
+                task.cancel()
+        # Only here: after a failure nobody knows what is on disk, and a closing mark would say so.
+        parts.journal.close()
+
+    # --------------------------------------------------------------------------------------- beginnings
+
+    def _context(self) -> LiveContext:
+        config, parts = self._config, self._parts
+        return LiveContext(
+            config.symbols,
+            config.universe.calendar,
+            parts.clock,
+            self._table.skew_max_s,
+            *span_of(config),
+            self._links.redis,
+            self._links.mqtt,
+            config.operator.instance,
+        )
+
+    def _urge_old_halts(self, parts: Assembly) -> None:
+        """Halt first of all if the process before this one hung, or the epoch before ended halted."""
+        now_ns = parts.clock.now_ns()
+        if (raised := self._marker.read()) is not None:
+            halt = HaltRequested(now_ns, raised.reason, raised.detail)
+            self._inbox.urge(Arrival(halt, acknowledge=self._marker.clear))
+        if parts.was_halted:
+            halt = HaltRequested(now_ns, "NEW_EPOCH", "the epoch before this one ended halted")
+            self._inbox.urge(Arrival(halt))
+
+    def _http(self, view: View) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        table = self._config.console
+        if table is None:
+            return []
+        token = os.environ.get(TOKEN, "")
+        check_bind(table.host, token)
+        app = build_app(view.still, self._metrics, token)
+
+        def tell(port: int) -> None:
+            _log.info("listening", host=table.host, port=port)
+
+        return [("http", serve(app, table.host, table.port, tell))]
+
+    def _announce(self) -> None:
+        config, parts, found = self._config, self._parts, self._parts.recovered
+        name = f"{config.operator.instance}/{parts.identity.epoch}"
+        tape = parts.tape
+        self._terminal.on_start(
+            config,
+            name,
+            len(config.symbols),
+            len(parts.sessions),
+            tape.n_rows if tape is not None else 0,
+        )
+        _log.info(
+            "running",
+            instance=config.operator.instance,
+            epoch=parts.identity.epoch,
+            seq=found.seq,
+            replayed=found.replayed,
+            snapshot_seq=found.snapshot_seq,
+            torn_bytes=found.torn_bytes,
+        )
+        for server in self._links.started:
+            _log.info("server started", server=server)
+        for why in found.skipped_snapshots:
+            _log.warning("snapshot skipped", why=why)
+
+    def _watch_signals(self, clock: Clock) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        loop.add_signal_handler(
+            signal.SIGUSR1,
+            lambda: self._inbox.urge(Arrival(HaltRequested(clock.now_ns(), "SIGNAL", "SIGUSR1"))),
+        )
+
+    # -------------------------------------------------------------------------------------------- tasks
+
+    async def _feed(self, feed: LiveFeed, keeps_time: bool) -> None:
+        is_recorded = self._parts.tape is None and not keeps_time
+        bars_clock = BarsClock(self._table.grace_s) if is_recorded else None
+        position = self._parts.recovered.position
+        await receive(feed, self._inbox, position, bars_clock, self._meter_lag if keeps_time else None)
+        self._inbox.close()
+
+    def _meter_lag(self, ts_close_ns: Nanos) -> None:
+        self._metrics.on_arrival((self._parts.clock.now_ns() - ts_close_ns) / _NS_PER_S)
+
+    def _orders(self, admission: Admission) -> Iterator[AsyncIterator[Received]]:
+        instance = self._config.operator.instance
+        yield from_spool(self._state.commands, admission)
+        if self._links.redis is not None:
+            yield from_redis(self._links.redis, instance, admission)
+        if self._links.mqtt is not None:
+            yield from_mqtt(self._links.mqtt, instance, admission)
+
+    async def _obey(self, orders: AsyncIterator[Received]) -> None:
+        async for command, acknowledge in orders:
+            self._inbox.urge(Arrival(command, acknowledge=acknowledge))
+
+    async def _tell_status(self, view: View, couriers: Couriers) -> None:
+        while True:
+            self._write_status(view, couriers)
+            await asyncio.sleep(_STATUS_EVERY_S)
+
+    def _write_status(self, view: View, couriers: Couriers) -> None:
+        body = view.document()
+        couriers.show_status(body)
+        draft = self._state.status.with_suffix(".tmp")
+        try:
+            draft.write_bytes(body)
+            draft.replace(self._state.status)
+        except OSError as error:  # the journal decides whether a disk that refuses ends the run
+            _log.warning("status is not written", error=str(error))
+
+    async def _retain(self) -> None:
+        if not self._table.keep_days:
+            return
+        while True:
+            before_ns = self._parts.clock.now_ns() - self._table.keep_days * DAY_NS
+            for name in await asyncio.to_thread(compact, self._state.root, before_ns):
+                _log.info("segment deleted", name=name)
+            await asyncio.sleep(_RETAIN_EVERY_S)
+
+    # ---------------------------------------------------------------------------------------------- ends
+
+    def _interrupt(self) -> None:
+        self._exit_status = _INTERRUPTED
+        self._stop()
+
+    def _stop(self) -> None:
+        """Take nothing more in; what has arrived is still stepped."""
+        for task in self._feeding:
+            task.cancel()
+        self._inbox.close()

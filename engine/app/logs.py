@@ -1,0 +1,183 @@
+"""Logs of the daemon: one line an event on the standard error stream, without secrets.
+
+JSON where a program reads, aligned text where a person does. Every line carries two times: ``ts``, what time
+it is in the run (a rehearsal runs elsewhere and faster), and ``written``, what the wall clock said.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal, TextIO
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from engine.clock import wall_ns
+from engine.events import Nanos
+
+MASK: Final = "***"
+_SECRET_WORDS: Final = frozenset(
+    {"password", "passwd", "passphrase", "key", "keys", "secret", "secrets", "token", "authorization"}
+)
+#: Shorter ones would mask half of every line.
+_SECRET_CHARS_MIN: Final = 4
+_USER_INFO: Final = re.compile(r"(?<=://)[^/\s@\"']+(?=@)")
+#: What could move a terminal's cursor, or begin a line that nobody wrote.
+_CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+_NS_PER_US: Final = 1_000
+_US_PER_S: Final = 1_000_000
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+
+
+def configure(
+    stream: TextIO,
+    now_ns: Callable[[], Nanos],
+    *,
+    secrets: Iterable[str] = (),
+    level: Level = "info",
+    is_json: bool | None = None,
+) -> None:
+    """Send the logs of the engine and of its libraries to ``stream``, in one form.
+
+    Parameters
+    ----------
+    stream : TextIO
+        Usually the standard error stream; standard output is for results.
+    now_ns : callable
+        The time of the run, nanoseconds UTC.
+    secrets : iterable of str
+        Texts that must never appear, wherever they stand; see ``secrets_of``.
+    level : str
+        Least level that is written.
+    is_json : bool or None
+        None: text on a terminal, JSON otherwise.
+    """
+    is_text = stream.isatty() if is_json is None else not is_json
+    mask = _mask_of(secrets)
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        _stamp(now_ns),
+        _readable_instants,
+        lambda _logger, _method, line: {name: _clean(name, value, mask) for name, value in line.items()},
+    ]
+    # Not the traceback with the values of variables: those are where secrets are.
+    plain = structlog.dev.plain_traceback
+    render: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
+        if is_text
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
+    )
+
+    def finish(_logger: WrappedLogger, _method: str, line: Any) -> Any:
+        return mask(line)  # once more: tracebacks, and texts of objects
+
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render, finish],
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+
+
+def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the secrets in the environment: what ``configure`` must mask.
+
+    Those are the values of ``ASTRA_…`` variables with password, key, secret or token in their name (what is
+    in the file, where the name ends in ``_FILE``), and each of the addresses in ``ASTRA_APPRISE_URLS``, whose
+    paths are secrets too.
+    """
+    found: list[str] = []
+    for name, value in environment.items():
+        if name.startswith("ASTRA_") and is_secret_name(name):
+            found.append(_content(value) if name.endswith("_FILE") else value)
+        elif name == "ASTRA_APPRISE_URLS":
+            found += re.split(r"[\s,;]+", value)
+    return tuple(text for text in found if len(text) >= _SECRET_CHARS_MIN)
+
+
+def _content(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""  # whoever needs it will say so
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether what is called ``name`` must not be shown.
+
+    >>> is_secret_name("ASTRA_HALT_KEY"), is_secret_name("monkey")
+    (True, False)
+    """
+    return not _SECRET_WORDS.isdisjoint(re.split(r"[^a-z]+", name.lower()))
+
+
+def iso(ts_ns: Nanos) -> str:
+    """Return an instant as text, UTC, to the microsecond.
+
+    >>> iso(1_700_000_000_123_456_789)
+    '2023-11-14T22:13:20.123456Z'
+    """
+    seconds, micros = divmod(ts_ns // _NS_PER_US, _US_PER_S)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
+
+
+def _stamp(now_ns: Callable[[], Nanos]) -> Processor:
+    def stamp(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+        line["ts"], line["written"] = iso(now_ns()), iso(wall_ns())
+        return line
+
+    return stamp
+
+
+def _readable_instants(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """Write ``ts_close_ns=…`` as ``ts_close="2026-…"``."""
+    for name in [name for name, value in line.items() if name.endswith("_ns") and type(value) is int]:
+        line[name.removesuffix("_ns")] = iso(line.pop(name))
+    return line
+
+
+def _clean(name: object, value: object, mask: Callable[[str], str]) -> object:
+    """Mask secrets in a value, and show control characters: symbols and commands come from outside."""
+    if isinstance(name, str) and is_secret_name(name):
+        return MASK
+    if isinstance(value, str):
+        return mask(value).translate(_CONTROLS)
+    if isinstance(value, Mapping):
+        return {key: _clean(key, inner, mask) for key, inner in value.items()}
+    if isinstance(value, list | tuple) and name != "exc_info":
+        return [_clean("", inner, mask) for inner in value]
+    return value
+
+
+def _to_json(line: Any, **_options: Any) -> str:
+    # Unlike the standard library's, this encoder writes NaN as null, which every reader understands.
+    return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def _mask_of(secrets: Iterable[str]) -> Callable[[str], str]:
+    """Return what masks known secrets, and the user part of addresses, in a text."""
+    # As they are, and as they look inside quotes.
+    forms = {form for text in secrets for form in (text, _to_json(text)[1:-1], repr(text)[1:-1])}
+    # Longest first: one secret may be a part of another.
+    ordered = sorted((form for form in forms if form), key=lambda form: (-len(form), form))
+    known = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    def mask(text: str) -> str:
+        return _USER_INFO.sub(MASK, known.sub(MASK, text) if known is not None else text)
+
+    return mask

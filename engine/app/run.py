@@ -1,0 +1,86 @@
+"""``astra run``: take the state folder, recover the engine, and serve until there is nothing more to do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import ExitStack
+
+import msgspec
+
+from engine.app import logs
+from engine.app.addresses import mqtt_link, redis_link
+from engine.app.assembly import assemble
+from engine.app.config import Config
+from engine.app.config_tables import DaemonTable
+from engine.app.demo import LEAD_MIN
+from engine.app.keys import keys_of
+from engine.app.live_run import Links, LiveRun
+from engine.app.replay import Listener
+from engine.app.servers import MqttBroker, RedisServer
+from engine.app.state_folder import StateFolder, locked
+from engine.app.warm_up import warm_up
+
+
+class RunOptions(msgspec.Struct, frozen=True):
+    """What the command line says beyond the configuration."""
+
+    speed: float = 1.0
+    with_servers: bool = False
+    new_epoch: bool = False
+    accept_version: bool = False
+    is_demo: bool = False
+
+
+def run(config: Config, options: RunOptions, terminal: Listener) -> int:
+    """Run until the tape ends, a signal comes, or something fails.
+
+    Parameters
+    ----------
+    config : Config
+    options : RunOptions
+    terminal : Listener
+        Is shown what a person wants to see.
+
+    Returns
+    -------
+    int
+        0, or 130 after Ctrl-C.
+
+    Raises
+    ------
+    AstraError
+        For a state, journal, feed or server that cannot be used.
+    """
+    table = config.daemon or DaemonTable()
+    with ExitStack() as stack:
+        state = stack.enter_context(locked(table.state_dir))
+        links = _links(config, options, state, stack)
+        keys = keys_of()
+        warm_up()
+        parts = assemble(
+            config,
+            table,
+            state,
+            keys,
+            speed=options.speed,
+            lead_min=LEAD_MIN if options.is_demo else 0,
+            new_epoch=options.new_epoch,
+            accept_version=options.accept_version,
+        )
+        logs.configure(sys.stderr, parts.clock.now_ns, secrets=logs.secrets_of(os.environ))
+        return asyncio.run(LiveRun(config, table, state, links, parts, keys, terminal).serve())
+
+
+def _links(config: Config, options: RunOptions, state: StateFolder, stack: ExitStack) -> Links:
+    """Name the servers; with ``--with-servers`` start those that the configuration does not name."""
+    redis, mqtt = redis_link(config), mqtt_link(config)
+    started = []
+    if options.with_servers and redis is None:
+        redis = stack.enter_context(RedisServer(state.root / "redis")).link
+        started.append(redis.url)
+    if options.with_servers and mqtt is None:
+        mqtt = stack.enter_context(MqttBroker(state.root / "mqtt")).link
+        started.append(f"mqtt://{mqtt.host}:{mqtt.port}")
+    return Links(redis, mqtt, tuple(started))

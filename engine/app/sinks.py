@@ -1,0 +1,49 @@
+"""Which sinks a live run has, by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from engine.app.config import Config
+from engine.links import MqttLink, RedisLink
+from engine.ports import Sink
+from engine.sinks.alert_file import AlertFile
+from engine.sinks.messages import Wire
+
+APPRISE_URLS = "ASTRA_APPRISE_URLS"
+FILE = "file"
+
+
+def sinks_of(
+    config: Config, redis: RedisLink | None, mqtt: MqttLink | None, wire: Wire, alerts: Path
+) -> dict[str, Sink]:
+    """Build the sinks: the file of alerts always, the others where they are configured.
+
+    Parameters
+    ----------
+    config : Config
+    redis, mqtt : link or None
+        Servers of the run.
+    wire : Wire
+        Writes the messages.
+    alerts : Path
+        The file of alerts.
+    """
+    sinks: dict[str, Sink] = {FILE: AlertFile(alerts, wire)}
+    if redis is not None:
+        from engine.sinks.redis import RedisSink
+
+        sinks["redis"] = RedisSink(
+            redis, wire, config.redis.stream_max if config.redis is not None else 100_000
+        )
+    if mqtt is not None:
+        from engine.sinks.mqtt import MqttSink
+
+        sinks["mqtt"] = MqttSink(mqtt, wire)
+    urls = os.environ.get(APPRISE_URLS, "")
+    if config.alerts is not None and urls:
+        from engine.sinks.notify import notify_sinks
+
+        sinks |= notify_sinks(urls, wire.instance, config.alerts.severity)
+    return sinks

@@ -1,0 +1,179 @@
+"""The status document: what a running engine says about itself, for people and programs.
+
+The daemon writes it after every minute, after every command and every few seconds: to ``status.json`` in the
+state folder, to the Redis key ``astra:<instance>:status`` and to the retained MQTT topic
+``<topic>/<instance>/status``. Figures that are unknown are null. docs/operator.md lists the fields.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from engine.bus import Bus
+from engine.controls import Controls
+from engine.desk import TradingDesk
+from engine.events import Nanos
+from engine.status import Status
+
+#: Raised when a field changes its meaning; new fields do not raise it.
+FORMAT: Final = 1
+_NS_PER_S: Final = 1_000_000_000
+
+
+class Extras(msgspec.Struct, frozen=True, kw_only=True):
+    """What the read model does not know.
+
+    Parameters
+    ----------
+    instance, epoch, version : str
+    controls : Controls
+        Of the bus.
+    positions : mapping of str to float
+        Shares by symbol, without zeros; ``positions_of``.
+    written_ns : int
+        The wall clock; differs from ``now_ns`` when a tape is played.
+    speed : float
+        Seconds of the run in a second.
+    seq, durable_seq : int
+        Last record taken, and last on disk.
+    outbox : mapping of str to int
+        Effects that wait for each sink.
+    feed : mapping of str to object
+        Whatever the feed says of its connection (``is_connected``, ``detail``, counters).
+    commands_dropped : int
+        Messages that were no signed commands and came too fast to be recorded.
+    """
+
+    instance: str
+    epoch: str
+    version: str
+    controls: Controls
+    written_ns: Nanos
+    positions: Mapping[str, float] = {}
+    speed: float = 1.0
+    seq: int = 0
+    durable_seq: int = 0
+    outbox: Mapping[str, int] = {}
+    feed: Mapping[str, Any] = {}
+    commands_dropped: int = 0
+
+
+def positions_of(desk: TradingDesk | None) -> dict[str, float]:
+    """Return the shares held, by symbol."""
+    if desk is None:
+        return {}
+    held = zip(desk.book.layout.symbols, desk.book.quantity.tolist(), strict=True)
+    return {symbol: quantity for symbol, quantity in held if quantity != 0.0}
+
+
+def controls_and_positions(bus: Bus) -> dict[str, Any]:
+    """Return what ``Extras`` takes from the core."""
+    return {"controls": bus.controls, "positions": positions_of(bus.desk)}
+
+
+def document(status: Status, now_ns: Nanos, extras: Extras) -> dict[str, Any]:
+    """Build the document.
+
+    Parameters
+    ----------
+    status : Status
+        The read model.
+    now_ns : int
+        The engine's clock.
+    extras : Extras
+    """
+    return {
+        "format": FORMAT,
+        "mode": "PAPER",
+        "instance": extras.instance,
+        "epoch": extras.epoch,
+        "version": extras.version,
+        "now_ns": now_ns,
+        "written_ns": extras.written_ns,
+        "speed": extras.speed,
+        "seq": extras.seq,
+        "durable_seq": extras.durable_seq,
+        "trading_state": status.trading_state.value,
+        "halt_id": status.halt_id,
+        "halt_reason": status.halt_reason,
+        **_risk_fields(status, extras.controls),
+        **_book_fields(status),
+        "positions": dict(extras.positions),
+        "last_minute_ns": status.ts_ns,
+        "last_bar_ns": status.last_bar_ns,
+        "last_bar_age_s": (now_ns - status.last_bar_ns) / _NS_PER_S if status.last_bar_ns else None,
+        "bars": {
+            "accepted": status.accepted,
+            "pending": status.pending,
+            "rejected": dict(sorted(status.rejected.items())),
+        },
+        "counts": {
+            name: getattr(status, name)
+            for name in ("slices", "sessions", "signals", "rebalances", "fills", "halts", "alerts")
+        },
+        "limits": _limit_fields(extras.controls),
+        "verdicts": [msgspec.structs.asdict(verdict) for verdict in status.verdicts],
+        "outbox": dict(extras.outbox),
+        "feed": dict(extras.feed),
+        "commands_dropped": extras.commands_dropped,
+    }
+
+
+def encode(status_document: Mapping[str, Any]) -> bytes:
+    """Write a document as JSON."""
+    return msgspec.json.encode(status_document)
+
+
+def _risk_fields(status: Status, controls: Controls) -> dict[str, Any]:
+    risk, limit = status.risk, controls.settings.get("var_limit_usd")
+    var_usd = _known(risk.var_usd) if risk is not None else None
+    limit_usd = limit.value if limit is not None else None
+    return {
+        "var_usd": var_usd,
+        "var_upper_usd": _known(risk.var_upper_usd) if risk is not None else None,
+        "es_usd": _known(risk.es_usd) if risk is not None else None,
+        "var_reason": risk.reason if risk is not None else "not measured yet",
+        "var_measured_ns": risk.ts_ns if risk is not None else None,
+        "var_limit_usd": limit_usd,
+        "var_used_frac": var_usd / limit_usd if var_usd is not None and limit_usd else None,
+        "var_peak_usd": status.var_peak_usd,
+    }
+
+
+def _book_fields(status: Status) -> dict[str, Any]:
+    book = status.book
+    if book is None:
+        return dict.fromkeys(
+            ("equity_usd", "gross_usd", "net_usd", "gross_frac", "net_frac", "costs_usd", "funding_usd")
+        )
+    is_solvent = book.equity_usd > 0.0
+    return {
+        "equity_usd": _known(book.equity_usd),
+        "gross_usd": _known(book.gross_usd),
+        "net_usd": _known(book.net_usd),
+        "gross_frac": _known(book.gross_usd / book.equity_usd) if is_solvent else None,
+        "net_frac": _known(book.net_usd / book.equity_usd) if is_solvent else None,
+        "costs_usd": book.costs_usd,
+        "funding_usd": book.funding_usd,
+    }
+
+
+def _limit_fields(controls: Controls) -> dict[str, dict[str, float | int]]:
+    return {
+        name: {
+            "value": setting.value,
+            "standing": setting.standing,
+            "revert_ns": setting.revert_ns,
+            "low": controls.bounds[name].low,
+            "high": controls.bounds[name].high,
+        }
+        for name, setting in controls.settings.items()
+    }
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,159 @@
+"""What the operator verbs do: sign, then append to a file or send to the running engine."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import secrets
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from engine.app.config import Config
+from engine.app.keys import signing_key
+from engine.app.operator_send import Document, Way, ask, engine_now_ns, line_to, read_status
+from engine.app.verbs.options import bad_argument, instant_ns
+from engine.clock import wall_ns
+from engine.commands import CommandBody, command_line, read_body, sign
+from engine.controls import REVERT
+from engine.errors import ServiceError
+from engine.events import CommandJudged, Nanos
+
+_NS_PER_S: Final = 1_000_000_000
+#: How long a command counts: in a file, and when it is sent. A sender's clock may be a little ahead.
+_VALID_IN_FILE_S: Final = 300
+_VALID_S: Final = 60
+_SKEW_S: Final = 5
+_UNIT_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What every command has in common, checked.
+
+    ``config`` is None when it is appended to ``commands``; ``at`` is how its time was written.
+    """
+
+    kind: str
+    reason: str
+    principal: str
+    instance: str
+    config: Config | None
+    via: Way | None
+    timeout_s: float
+    commands: Path | None
+    at: str | None
+    at_ns: Nanos | None
+
+
+def append(order: Order, halt_id: str, values: dict[str, float], expires: str | None) -> str:
+    """Sign a command and append it to a file; return what to tell."""
+    assert order.commands is not None  # noqa: S101 - the caller has looked
+    assert order.at_ns is not None  # noqa: S101
+    args = _args(values, expires, order.at_ns)
+    key = signing_key(order.kind)
+    earlier = order.commands.read_bytes() if order.commands.exists() else b""
+    said = (order.kind, order.at, order.reason, order.principal, order.instance, halt_id, repr(args))
+    # Of the file so far and the command: the same command may be given twice, and no clock is read.
+    nonce = hashlib.sha256(earlier + b"\0" + "\0".join(map(str, said)).encode()).hexdigest()[:32]
+    window = (order.at_ns, order.at_ns + _VALID_IN_FILE_S * _NS_PER_S)
+    command = sign(_body(order, halt_id, args, nonce, window), key, order.at_ns)
+    separator = b"\n" if earlier and not earlier.endswith(b"\n") else b""
+    with order.commands.open("ab") as file:
+        file.write(separator + command_line(command).encode() + b"\n")
+    return f"{order.kind} at {order.at} signed for {order.instance} by {order.principal}: {order.commands}"
+
+
+def send(order: Order, halt_id: str, values: dict[str, float], expires: str | None) -> CommandJudged:
+    """Sign a command, send it to the running engine, and wait for the verdict.
+
+    Raises
+    ------
+    ServiceError
+        S033, S034 if the engine cannot be reached; S035 if nobody answers in time.
+    """
+    return asyncio.run(_send(order, halt_id, values, expires))
+
+
+async def _send(order: Order, halt_id: str, values: dict[str, float], expires: str | None) -> CommandJudged:
+    assert order.config is not None  # noqa: S101 - what is sent has a configuration
+    key = signing_key(order.kind)
+    async with line_to(order.config, order.via) as line:
+        status = await read_status(line)
+        now_ns, speed = engine_now_ns(status, wall_ns())
+        second_ns = round(max(speed, 1.0) * _NS_PER_S)
+        window = (now_ns - _SKEW_S * second_ns, now_ns + _VALID_S * second_ns)
+        nonce = secrets.token_hex(16)
+        body = _body(order, halt_id, _args(values, expires, now_ns), nonce, window)
+        verdict = await ask(line, sign(body, key, now_ns), nonce, order.timeout_s)
+        if verdict is None:
+            what = f"nobody answered within {order.timeout_s:g} s; the command was handed over by {line.name}"
+            raise ServiceError("S035", what, order.instance, _unanswered(status, order.kind))
+        return verdict
+
+
+def _unanswered(status: Document | None, kind: str) -> str:
+    seen = "It has no status there: is it running, and is the instance right?" if status is None else ""
+    return (
+        f"{seen}\nThe engine may still take it until it expires, within {_VALID_S} s.\n"
+        f"Look before you repeat the {kind}: astra status"
+    ).strip()
+
+
+def status_of(config: Config, via: Way | None) -> Document:
+    """Return the status document of the running engine.
+
+    Raises
+    ------
+    ServiceError
+        S033, S034 if the way to it cannot be used; S036 if there is no document.
+    """
+    return asyncio.run(_status(config, via))
+
+
+async def _status(config: Config, via: Way | None) -> Document:
+    async with line_to(config, via) as line:
+        document = await read_status(line)
+    if document is None:
+        what = f"no engine {config.operator.instance!r} has a status there"
+        hint = "Start it with astra run, or name its configuration with --config."
+        raise ServiceError("S036", what, f"by {line.name}", hint)
+    return document
+
+
+def _body(
+    order: Order, halt_id: str, args: dict[str, float], nonce: str, window: tuple[Nanos, Nanos]
+) -> CommandBody:
+    """Make the body, and refuse one that the engine could not read."""
+    body = CommandBody(
+        kind=order.kind,
+        instance=order.instance,
+        principal=order.principal,
+        issued_ns=window[0],
+        expires_ns=window[1],
+        nonce=nonce,
+        reason=order.reason,
+        halt_id=halt_id,
+        args=args,
+    )
+    if read_body(msgspec.json.encode(body).decode()) is None:
+        why = "Texts have at most 64 characters, the reason 500, and no control characters."
+        raise bad_argument("the command is not one that an engine reads", "--reason, --principal", why)
+    return body
+
+
+def _args(values: dict[str, float], expires: str | None, now_ns: Nanos) -> dict[str, float]:
+    """Return the arguments of a ``limits`` command; ``expires`` is an instant, or how long from now."""
+    if not values:
+        return {}
+    if expires is None:
+        return {**values, REVERT: 0.0}
+    after = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d)", expires.strip())
+    if after is not None:
+        revert_ns = now_ns + round(float(after[1]) * _UNIT_S[after[2]] * _NS_PER_S)
+    else:
+        revert_ns = instant_ns(expires, "--expires")
+    if revert_ns <= now_ns:
+        raise bad_argument(f"--expires must be after --at, was {expires}", "--expires")
+    return {**values, REVERT: float(revert_ns)}

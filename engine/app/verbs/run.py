@@ -1,0 +1,56 @@
+"""``run``: the engine as a daemon."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from engine.app.verbs.options import ConfigFile, Overrides, bad_argument, load_config
+
+
+def run(
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    is_demo: Annotated[
+        bool, typer.Option("--demo", help="Simulated bars in real time; needs no file and no server.")
+    ] = False,
+    with_servers: Annotated[
+        bool, typer.Option("--with-servers", help="Start Redis and an MQTT broker on loopback, and use them.")
+    ] = False,
+    speed: Annotated[float, typer.Option(help="Minutes of a file or simulation in a minute.")] = 1.0,
+    new_epoch: Annotated[
+        bool, typer.Option("--new-epoch", help="Put the journal aside and begin a new one.")
+    ] = False,
+    accept_version: Annotated[
+        bool, typer.Option("--accept-version", help="Go on with a journal of other package versions.")
+    ] = False,
+    is_quiet: Annotated[bool, typer.Option("--quiet", help="Log only; print no events.")] = False,
+) -> None:
+    """Run live on paper: journal, alerts, operator control; until SIGTERM or Ctrl-C."""
+    from engine.app.config_errors import located
+    from engine.app.terminal import Silent, Terminal
+    from engine.app.verbs.about import installed_version
+
+    if not 0.0 < speed < float("inf"):
+        raise bad_argument(f"--speed must be greater than 0, was {speed:g}", "--speed")
+    if is_demo and config is not None:
+        raise bad_argument("--demo brings its own configuration", "--demo", "Leave out one of them.")
+    if is_demo:
+        from engine.app.demo import demo_config
+
+        checked = demo_config(overrides or [])
+    else:
+        checked = load_config(config, overrides)
+    from engine.app.run import RunOptions
+    from engine.app.run import run as run_live
+
+    options = RunOptions(speed, with_servers, new_epoch, accept_version, is_demo)
+    terminal = Silent() if is_quiet else Terminal(installed_version(), verb="run")
+    try:
+        with located(checked.source):
+            status = run_live(checked, options, terminal)
+    finally:
+        terminal.close()
+    if status:
+        raise typer.Exit(status)
