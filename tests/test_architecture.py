@@ -61,8 +61,8 @@ OUTSIDE = frozenset({"asyncio", "socket", "redis", "aiomqtt", "paho", "cvxpy", "
 CONTRACTS = frozenset(
     f"engine.{name}" for name in ("events", "legs", "ports", "kernel", "errors", "sessions")
 )
-#: Files are sliced in columns, a day at a time: feeds apply the one policy for bars themselves. Live feeds are
-#: told which servers to ask, and what time it is.
+#: Files are sliced in columns, a day at a time: feeds apply the one policy for bars themselves. Live feeds
+#: are told which servers to ask, and what time it is.
 OF_FEEDS = frozenset(
     {"engine.columns", "engine.slices", "engine.clock", "engine.connections", "engine.links"}
 )

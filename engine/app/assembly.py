@@ -12,7 +12,7 @@ from engine.app.config import Config, config_hash
 from engine.app.config_tables import DaemonTable
 from engine.app.plugins import is_recorded
 from engine.app.source import fingerprint_of, open_source
-from engine.app.state_folder import StateFolder, epoch_at
+from engine.app.state_folder import StateFolder
 from engine.app.wiring import build_loop, read_history
 from engine.clock import Clock, wall_ns
 from engine.commands import Keys
@@ -153,7 +153,7 @@ def assemble(
     identity = Identity(
         hash_of(config),
         build_text(),
-        known.epoch if known is not None else epoch_at(now_ns),
+        known.epoch if known is not None else state.new_epoch(now_ns),
         times.origin_day,
     )
     effects: list[Effect] = []

@@ -44,6 +44,18 @@ seed = 7
 
 [output]
 trace = false                   # true also writes every slice of every spread
+
+# Only astra run reads what follows; a table that is absent is off. docs/getting-live.md has the way there.
+# [daemon]
+# state_dir = "state"           # journal and snapshots: one engine each
+# [redis]
+# url = "redis://127.0.0.1:6379"        # alerts and events; its password is ASTRA_REDIS_PASSWORD
+# [mqtt]
+# host = "127.0.0.1"                    # the same, and bars with [feed] kind = "mqtt"
+# [alerts]
+# required = true               # refuse to start, and halt, when nobody would hear of an alert
+# [console]
+# port = 8787                   # health, figures and status, on loopback
 """
 
 

@@ -11,7 +11,9 @@ import asyncio
 import math
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -104,6 +106,7 @@ class LiveRun:
         self._marker = HaltMarker(state.marker)
         self._inbox = Inbox()
         self._feeding: list[asyncio.Task[None]] = []
+        self._has_news = asyncio.Event()
         self._is_serving = False
         self._exit_status = 0
 
@@ -316,12 +319,20 @@ class LiveRun:
 
     async def _obey(self, orders: AsyncIterator[Received]) -> None:
         async for command, acknowledge in orders:
-            self._inbox.urge(Arrival(command, acknowledge=acknowledge))
+            self._inbox.urge(Arrival(command, acknowledge=partial(self._obeyed, acknowledge)))
+
+    def _obeyed(self, acknowledge: Callable[[], None]) -> None:
+        """Tell the sender that its command is on disk, and people what came of it."""
+        acknowledge()
+        self._has_news.set()
 
     async def _tell_status(self, view: View, couriers: Couriers) -> None:
         while True:
+            self._has_news.clear()
             self._write_status(view, couriers)
-            await asyncio.sleep(_STATUS_EVERY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STATUS_EVERY_S):
+                    await self._has_news.wait()
 
     def _write_status(self, view: View, couriers: Couriers) -> None:
         body = view.document()

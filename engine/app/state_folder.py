@@ -59,6 +59,12 @@ class StateFolder(msgspec.Struct, frozen=True):
         """Spool of signed commands for an engine without servers."""
         return self.root / "commands"
 
+    def new_epoch(self, now_ns: Nanos) -> str:
+        """Name an epoch that begins now; ids are unique in an epoch, so no earlier one may have its name."""
+        while (self.root / "archive" / epoch_at(now_ns)).exists():
+            now_ns += 1_000_000_000
+        return epoch_at(now_ns)
+
     def put_aside(self, epoch: str) -> Path:
         """Move everything of an epoch to ``archive/EPOCH``; nothing is deleted."""
         archive = self.root / "archive" / epoch

@@ -13,21 +13,29 @@ def run(
     config: ConfigFile = None,
     overrides: Overrides = None,
     is_demo: Annotated[
-        bool, typer.Option("--demo", help="Simulated bars in real time; needs no file and no server.")
+        bool, typer.Option("--demo", help="Simulated pairs around the clock, in ./astra-demo; needs no file.")
     ] = False,
     with_servers: Annotated[
-        bool, typer.Option("--with-servers", help="Start Redis and an MQTT broker on loopback, and use them.")
+        bool,
+        typer.Option(
+            "--with-servers", help="Start Redis and an MQTT broker on loopback, if none is configured."
+        ),
     ] = False,
-    speed: Annotated[float, typer.Option(help="Minutes of a file or simulation in a minute.")] = 1.0,
+    speed: Annotated[float, typer.Option(help="Minutes of a file or simulation to play in a minute.")] = 1.0,
     new_epoch: Annotated[
-        bool, typer.Option("--new-epoch", help="Put the journal aside and begin a new one.")
+        bool, typer.Option("--new-epoch", help="Put the journal aside and begin a new one; a halt stays.")
     ] = False,
     accept_version: Annotated[
-        bool, typer.Option("--accept-version", help="Go on with a journal of other package versions.")
+        bool, typer.Option("--accept-version", help="Go on with a journal that another build wrote.")
     ] = False,
-    is_quiet: Annotated[bool, typer.Option("--quiet", help="Log only; print no events.")] = False,
+    is_quiet: Annotated[bool, typer.Option("--quiet", help="Print no events; the log goes on.")] = False,
 ) -> None:
-    """Run live on paper: journal, alerts, operator control; until SIGTERM or Ctrl-C."""
+    """Run live on paper: journal, alerts, operator control.
+
+    It goes on where the journal in [daemon] state_dir ends, until the bars end, SIGTERM or Ctrl-C; SIGUSR1
+    halts trading. It ends with 0, or 130 after Ctrl-C; 2 and 3 need a person, after 1, 5 and 70 it may start
+    again.
+    """
     from engine.app.config_errors import located
     from engine.app.terminal import Silent, Terminal
     from engine.app.verbs.about import installed_version
