@@ -1,17 +1,19 @@
-"""The wall clock, for the edges only.
+"""Time at the edges: reading clocks, and writing instants for people and programs.
 
 The core is told the time by the record it handles, as integer nanoseconds UTC; it never asks for it. This
-file alone may read a clock, for names of folders and for measuring durations.
+file alone may read a clock: for live edges, names of folders and durations.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
-from engine.events import Nanos
+from engine.events import SECOND_NS, Nanos
 
-_NS_PER_S = 1_000_000_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def wall_ns() -> Nanos:
@@ -22,6 +24,39 @@ def wall_ns() -> Nanos:
 def stopwatch_s() -> float:
     """Return seconds of a monotonic clock: for measuring durations only."""
     return time.perf_counter()
+
+
+def instant(ts_ns: Nanos) -> str:
+    """Write an instant in ISO 8601, UTC, with as many digits as it needs (microseconds at most).
+
+    Examples
+    --------
+    >>> instant(1_519_137_060_000_000_000), instant(1_519_137_060_250_000_000)
+    ('2018-02-20T14:31:00Z', '2018-02-20T14:31:00.250000Z')
+    """
+    return (_EPOCH + timedelta(microseconds=ts_ns // 1_000)).isoformat().removesuffix("+00:00") + "Z"
+
+
+def instant_name(ts_ns: Nanos) -> str:
+    """Write an instant as it stands in names of folders and epochs, to the second.
+
+    Examples
+    --------
+    >>> instant_name(1_700_000_000_000_000_000)
+    '20231114T221320Z'
+    """
+    return f"{_EPOCH + timedelta(seconds=ts_ns // SECOND_NS):%Y%m%dT%H%M%SZ}"
+
+
+def nanos_of(when: datetime) -> Nanos:
+    """Return a time with its zone as nanoseconds UTC, exactly: a float has too few digits.
+
+    Examples
+    --------
+    >>> nanos_of(datetime(2018, 2, 20, 14, 31, 0, 250_000, tzinfo=UTC))
+    1519137060250000000
+    """
+    return (when - _EPOCH) // timedelta(microseconds=1) * 1_000
 
 
 class Clock:
@@ -59,7 +94,7 @@ class Clock:
 
     def seconds_until(self, ts_ns: Nanos) -> float:
         """Return how long to wait for an instant of the run, in real seconds; 0 if it has passed."""
-        return max(0.0, (ts_ns - self.now_ns()) / _NS_PER_S / self.speed)
+        return max(0.0, (ts_ns - self.now_ns()) / SECOND_NS / self.speed)
 
     def jump_s(self) -> float:
         """Return by how much the wall clock has left the monotonic one since the last call, seconds.
@@ -69,10 +104,10 @@ class Clock:
         if not self._is_wall:
             return 0.0
         steady_s, wall_ns = self._monotonic(), self._wall()
-        jump_s = (wall_ns - self._origin_ns) / _NS_PER_S - (steady_s - self._origin_s)
+        jump_s = (wall_ns - self._origin_ns) / SECOND_NS - (steady_s - self._origin_s)
         self._origin_s, self._origin_ns = steady_s, wall_ns
         return jump_s
 
     def _steady_ns(self) -> Nanos:
         elapsed_s = self._monotonic() - self._origin_s
-        return self._origin_ns + round(elapsed_s * self.speed * _NS_PER_S)
+        return self._origin_ns + round(elapsed_s * self.speed * SECOND_NS)

@@ -19,6 +19,10 @@ from engine.events import Command, Nanos
 from engine.ports import State
 
 KINDS: Final = ("halt", "resume", "limits", "flatten", "rebalance")
+#: Values of ``Command.signed_by``.
+OPERATOR: Final = "operator"
+HALT: Final = "halt"
+NOBODY: Final = "nobody"
 #: No time of a command lies beyond (the year 2116): what is stored must fit 64 bits everywhere.
 TIME_MAX_NS: Final = 1 << 62
 #: Bytes of one message, body and signature together: what is longer is not even read.
@@ -101,6 +105,7 @@ class Verifier:
     instance : str
         Commands for another instance are refused.
     keys : Keys
+        For commands of which the log does not say who signed them.
     """
 
     def __init__(self, instance: str, keys: Keys) -> None:
@@ -132,7 +137,8 @@ class Verifier:
         is_ordered = 0 <= body.issued_ns <= body.expires_ns < TIME_MAX_NS
         if body.kind not in KINDS or not is_ordered:
             return "malformed"
-        if not is_signed(command, body, self._keys):
+        signer = command.signed_by or signer_of(command, self._keys)
+        if not (signer == OPERATOR or (signer == HALT and body.kind == "halt")):
             return "bad_signature"
         if body.instance != self._instance:
             return "other_instance"
@@ -167,10 +173,16 @@ def read_body(text: str) -> CommandBody | None:
         return None
 
 
-def is_signed(command: Command, body: CommandBody, keys: Keys) -> bool:
-    """Tell whether a command bears the signature that its kind needs: either key halts, one does the rest."""
-    allowed = (keys.operator, keys.halt) if body.kind == "halt" else (keys.operator,)
-    return any(_signed_with(key, command) for key in allowed)
+def signer_of(command: Command, keys: Keys) -> str:
+    """Return whose key signed a command: ``operator``, ``halt`` or ``nobody``."""
+    if _signed_with(keys.operator, command):
+        return OPERATOR
+    return HALT if _signed_with(keys.halt, command) else NOBODY
+
+
+def attributed(command: Command, keys: Keys) -> Command:
+    """Record in a command who signed it, before it enters the log."""
+    return msgspec.structs.replace(command, signed_by=signer_of(command, keys))
 
 
 def _signed_with(key: bytes, command: Command) -> bool:
@@ -199,7 +211,7 @@ def read_message(data: bytes, ts_ns: Nanos) -> Command | None:
     Examples
     --------
     >>> read_message(b'{"body": "{}", "signature": "00"}', 7)
-    Command(ts_ns=7, body='{}', signature='00')
+    Command(ts_ns=7, body='{}', signature='00', signed_by='')
     >>> read_message(b"nonsense", 7)
     """
     if len(data) > MESSAGE_BYTES_MAX:

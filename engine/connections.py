@@ -1,17 +1,19 @@
 """Clients of the servers, made from their links in one way for feeds, sinks and operators.
 
-The one file beside the packages ``sinks`` and ``app`` that knows a network; the core never imports it.
+Also how they wait for each other. The core never imports it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import logging
+from collections.abc import Awaitable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from engine.links import MqttLink, RedisLink
 
 if TYPE_CHECKING:
+    import aiomqtt
     import redis.asyncio
 
 T = TypeVar("T")
@@ -19,13 +21,33 @@ T = TypeVar("T")
 #: How long a server may take to answer.
 ANSWER_MAX_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 2.0
+_KEEPALIVE_S: Final = 10
+_WAIT_FIRST_S: Final = 0.05
+
+#: The client logs every lost connection with a traceback; whoever uses it says so in a line.
+_mqtt_log = logging.getLogger("astra.mqtt")
+
+
+def waits_s(longest_s: float = 3.0) -> Iterator[float]:
+    """Yield the waits between attempts to connect, seconds, without end: soon at first, then doubled."""
+    wait_s = _WAIT_FIRST_S
+    while True:
+        yield min(wait_s, longest_s)
+        wait_s = min(2.0 * wait_s, longest_s)
+
+
+def is_cancelled() -> bool:
+    """Tell whether this task was told to end.
+
+    A client library may have swallowed the exception that says so: ``asyncio.wait_for`` forgets one that
+    comes together with the result (Python 3.11).
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def answered(asked: Awaitable[T], timeout_s: float = ANSWER_MAX_S) -> T:
-    """Wait for a server's answer, within bounds.
-
-    ``asyncio.wait_for``, which clients use, forgets a cancellation that comes together with the result
-    (Python 3.11): a task that is told to stop would then go on.
+    """Wait for a server's answer, within bounds, and never forget a cancellation (see ``is_cancelled``).
 
     Raises
     ------
@@ -69,8 +91,46 @@ def redis_client(link: RedisLink, name: str, **options: Any) -> redis.asyncio.Re
     return redis.asyncio.Redis.from_pool(pool)
 
 
+def mqtt_client(link: MqttLink, **options: Any) -> aiomqtt.Client:
+    """Return a client of MQTT 5 that is not connected yet; ``options`` are those of ``aiomqtt.Client``."""
+    import aiomqtt
+
+    return aiomqtt.Client(**mqtt_arguments(link), **options)
+
+
+def mqtt_subscriber(
+    link: MqttLink, name: str, *, kept_s: int, in_flight_max: int, packet_max_bytes: int, **options: Any
+) -> aiomqtt.Client:
+    """Return a client for whom the broker keeps what it was not told to forget: it acknowledges by hand.
+
+    Parameters
+    ----------
+    link : MqttLink
+    name : str
+        Of the session, unique at the broker.
+    kept_s : int
+        How long the session outlives a connection, seconds.
+    in_flight_max : int
+        Messages the broker may send ahead of their acknowledgement.
+    packet_max_bytes : int
+        The broker keeps to itself what is longer.
+    **options
+        Of ``aiomqtt.Client``.
+    """
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
+
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = kept_s
+    properties.ReceiveMaximum = in_flight_max
+    properties.MaximumPacketSize = packet_max_bytes
+    client = mqtt_client(link, identifier=name, clean_start=False, properties=properties, **options)
+    client._client.manual_ack_set(True)  # what the wrapper does not pass on
+    return client
+
+
 def mqtt_arguments(link: MqttLink) -> dict[str, Any]:
-    """Return what ``aiomqtt.Client`` needs to reach the broker: MQTT 5, log-in, TLS."""
+    """Return what every ``aiomqtt.Client`` is made with: MQTT 5, log-in, TLS, and how long it waits."""
     import aiomqtt
 
     tls = None
@@ -87,4 +147,7 @@ def mqtt_arguments(link: MqttLink) -> dict[str, Any]:
         "password": link.password or None,
         "protocol": aiomqtt.ProtocolVersion.V5,
         "tls_params": tls,
+        "timeout": ANSWER_MAX_S,
+        "keepalive": _KEEPALIVE_S,
+        "logger": _mqtt_log,
     }

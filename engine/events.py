@@ -27,7 +27,9 @@ LOW: Final = 2
 CLOSE: Final = 3
 VOLUME: Final = 4
 
+SECOND_NS: Final = 1_000_000_000
 MINUTE_NS: Final = 60_000_000_000
+DAY_NS: Final = 86_400_000_000_000
 
 
 class Side(StrEnum):
@@ -133,11 +135,14 @@ class Command(_Message, frozen=True):
     """A signed operator command, exactly as received; ``engine/commands.py`` verifies it.
 
     ``body`` is the exact JSON text that was signed, ``signature`` its HMAC-SHA256 in hexadecimal.
+    ``signed_by`` is what the edge found when it came in: ``operator``, ``halt`` or ``nobody``. Keys change,
+    the log does not, so what was found then counts; empty means that nobody has looked yet.
     """
 
     ts_ns: Nanos
     body: str
     signature: str
+    signed_by: str = ""
 
 
 class TargetsProposed(_Message, frozen=True):

@@ -11,10 +11,9 @@ from engine.ports import Feed, LiveFeed, Plugin
 from feeds.context import FeedContext
 from feeds.files import FileBars, FileOptions
 from feeds.live_context import LiveContext
-from feeds.live_options import MqttOptions, RedisStreamOptions
+from feeds.live_options import AlpacaOptions, MqttOptions, RedisStreamOptions, YahooOptions
 from feeds.paced import PacedBars
 from feeds.simulated import SimulatedBars, SimulatedOptions
-from feeds.vendor_options import AlpacaOptions, YahooOptions
 
 PART_OF = "astra-quant"
 

@@ -18,35 +18,32 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
+from engine.connections import waits_s
 from engine.errors import ServiceError
-from engine.events import MINUTE_NS, Bar, Nanos
+from engine.events import DAY_NS, MINUTE_NS, SECOND_NS, Bar, Nanos
 from engine.ports import Arrival
 from feeds.alpaca_history import (
     KEY_ENV,
     SECRET_ENV,
-    UNREADABLE,
     AlpacaHistory,
     TroubleError,
     bar_of,
     credentials,
 )
-from feeds.bar_messages import judged
+from feeds.bar_messages import READ_ERRORS, judged
 from feeds.delivered import Delivered
 from feeds.extras import needed
 from feeds.live_context import LiveContext
-from feeds.vendor_options import AlpacaOptions
+from feeds.live_options import AlpacaOptions
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
-_LOG: Final = structlog.get_logger("astra.feeds.alpaca")
+_log = structlog.get_logger("astra.feeds.alpaca")
 
 #: Errors of the stream that trying again does not mend: keys, symbol limit, subscription, unknown channel.
 _FINAL_CODES: Final = frozenset({402, 405, 409, 410})
-_NS_PER_S: Final = 1_000_000_000
-_DAY_NS: Final = 1_440 * MINUTE_NS
 _HANDSHAKE_S: Final = 10.0
-_WAIT_FIRST_S: Final = 0.25
 #: Frames that may wait while missed minutes are fetched; one holds up to some hundred bars.
 _FRAMES_MAX: Final = 4_096
 #: Arrivals that are handed on together at most.
@@ -128,7 +125,7 @@ class AlpacaBars:
             D032 if ``after`` is no position of this feed.
         """
         delivered = self._resumed(after)
-        failures = 0
+        waits = waits_s(self._options.reconnect_max_s)
         while True:
             try:
                 async with (
@@ -136,14 +133,13 @@ class AlpacaBars:
                     aclosing(self._taken(stream, delivered)) as batches,
                 ):
                     async for batch in batches:
-                        failures = 0
+                        waits = waits_s(self._options.reconnect_max_s)
                         yield batch
             except TroubleError as error:
-                failures += 1
-                self._note("alpaca_feed_disconnected", error)
+                self._note("alpaca feed disconnected", error)
             finally:
                 self.is_connected = False
-            await asyncio.sleep(min(self._options.reconnect_max_s, _WAIT_FIRST_S * 2.0 ** min(failures, 16)))
+            await asyncio.sleep(next(waits))
 
     def _resumed(self, after: str) -> Delivered:
         symbols, from_ns = self._context.symbols, self._context.from_ns
@@ -184,14 +180,14 @@ class AlpacaBars:
             raise
         self.reconnects += self._was_welcome
         self.is_connected = self._was_welcome = True
-        _LOG.info("alpaca_feed_connected", url=self._url, symbols=len(self._context.symbols))
+        _log.info("alpaca feed connected", url=self._url, symbols=len(self._context.symbols))
         return stream
 
     async def _expect(self, stream: ClientConnection, kind: str, text: str = "") -> None:
         """Await one answer of the handshake; control messages come alone."""
         try:
             answer = msgspec.json.decode(await stream.recv(decode=False), type=list[_Message])[0]
-        except (*UNREADABLE, IndexError) as error:
+        except (*READ_ERRORS, IndexError) as error:
             raise TroubleError(f"the stream answered with something unreadable: {error}") from error
         if answer.T == "error":
             what = f"{answer.msg} (code {answer.code})"
@@ -220,16 +216,16 @@ class AlpacaBars:
         """Read a frame: its bars, and None for each part that cannot be read. Other messages are no bars."""
         try:
             parts = msgspec.json.decode(frame, type=list[msgspec.Raw])
-        except UNREADABLE:
+        except READ_ERRORS:
             parts = [msgspec.Raw(b"")]
         for part in parts:
             try:
                 message = msgspec.json.decode(part, type=_Message)
-            except UNREADABLE:
+            except READ_ERRORS:
                 yield None
                 continue
             if message.T == "error":
-                self._note("alpaca_feed_error", f"{message.msg} (code {message.code})")
+                self._note("alpaca feed error", f"{message.msg} (code {message.code})")
             if message.T not in {"b", "u"}:
                 continue
             bar = bar_of(part)
@@ -255,16 +251,16 @@ class AlpacaBars:
         self._overlap.clear()
         if delivered.complete_ns >= until_ns:
             return
-        settled_ns = until_ns + round(self._options.settle_s * _NS_PER_S)
+        settled_ns = until_ns + round(self._options.settle_s * SECOND_NS)
         await asyncio.sleep(self._context.clock.seconds_until(settled_ns))
         while (from_ns := delivered.complete_ns) < until_ns:
-            to_ns = min(from_ns + _DAY_NS, until_ns)
+            to_ns = min(from_ns + DAY_NS, until_ns)
             try:
                 bars = await self._history.bars(from_ns, to_ns)
             except TroubleError as error:
                 # Old prices are worth less than those of now: a gap, rather than a standstill.
                 self.backfills_failed += 1
-                self._note("alpaca_feed_gap", error, from_ns=from_ns, until_ns=until_ns)
+                self._note("alpaca feed gap", error, from_ns=from_ns, until_ns=until_ns)
                 delivered.complete(until_ns)
                 return
             # What ended about the subscription, or since, may come by the stream, too.
@@ -279,7 +275,7 @@ class AlpacaBars:
 
     def _note(self, event: str, error: object, **facts: Any) -> None:
         self.errors += 1
-        _LOG.warning(event, error=str(error), **facts)
+        _log.warning(event, error=str(error), **facts)
 
 
 async def _send(stream: ClientConnection, **message: Any) -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import stamina
 
+from engine.clock import instant, nanos_of
 from engine.errors import ConfigError
 from engine.events import MINUTE_NS, Bar, Nanos
+from feeds.bar_messages import FIRST_NS, LAST_NS, READ_ERRORS
 from feeds.extras import needed
 
 if TYPE_CHECKING:
@@ -24,13 +26,7 @@ if TYPE_CHECKING:
 #: The vendor's own names.
 KEY_ENV: Final = "APCA_API_KEY_ID"
 SECRET_ENV: Final = "APCA_API_SECRET_KEY"  # noqa: S105 - the name, not the secret
-#: What reading arbitrary bytes may raise: malformed, not of this shape, not UTF-8, too deep, too large.
-UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-#: Stamps outside are damage, not time.
-_FIRST: Final = datetime(1971, 1, 1, tzinfo=UTC)
-_LAST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 #: Rows of a page: the most the vendor gives.
 _PAGE_ROWS: Final = 10_000
 #: Symbols of a request, so that its address stays short.
@@ -105,14 +101,12 @@ def bar_of(row: bytes | msgspec.Raw, symbol: str = "") -> Bar | None:
     """
     try:
         fields = msgspec.json.decode(row, type=_Row)
-    except UNREADABLE:
+    except READ_ERRORS:
         return None
     name = symbol or fields.S
-    if not name:
+    start_ns = nanos_of(fields.t)
+    if not name or not FIRST_NS <= start_ns < LAST_NS:
         return None
-    if not _FIRST <= fields.t < _LAST:
-        return None
-    start_ns = (fields.t - _EPOCH) // timedelta(microseconds=1) * 1_000
     return Bar(start_ns + MINUTE_NS, name, fields.o, fields.h, fields.l, fields.c, fields.v)
 
 
@@ -167,8 +161,8 @@ class AlpacaHistory:
         query: dict[str, Any] = {
             "symbols": ",".join(symbols),
             "timeframe": "1Min",
-            "start": _iso(from_ns),
-            "end": _iso(to_ns - MINUTE_NS),
+            "start": instant(from_ns),
+            "end": instant(to_ns - MINUTE_NS),
             "limit": _PAGE_ROWS,
             "adjustment": "raw",
             "feed": self._feed,
@@ -210,14 +204,5 @@ class AlpacaHistory:
             raise TroubleError(f"HTTP {status}: {text}", is_final=status in _FINAL_STATUS)
         try:
             return msgspec.json.decode(answer.content, type=_Page)
-        except UNREADABLE as error:
+        except READ_ERRORS as error:
             raise TroubleError(f"the history answered with something unreadable: {error}") from error
-
-
-def _iso(ts_ns: Nanos) -> str:
-    """Write an instant as the vendor wants it.
-
-    >>> _iso(0)
-    '1970-01-01T00:00:00Z'
-    """
-    return datetime.fromtimestamp(ts_ns // 1_000_000_000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

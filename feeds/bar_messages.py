@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 
-from engine.events import Bar, BarRejected, Nanos, Reject
+from engine.clock import nanos_of
+from engine.events import SECOND_NS, Bar, BarRejected, Nanos, Reject
 from feeds.live_context import LiveContext
 
 #: A message that is longer is not even looked at.
@@ -24,20 +25,17 @@ BARS_MAX: Final = 10_000
 #: None stands for what could not be read.
 Decoded: TypeAlias = list[Bar | None]
 
-_NS_PER_S: Final = 1_000_000_000
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 #: Milliseconds and microseconds of today, read as nanoseconds, lie in January 1970: so nothing before 1971 is
 #: a stamp, and a number in another unit is refused rather than misread.
-_FIRST_NS: Final = int(datetime(1971, 1, 1, tzinfo=UTC).timestamp()) * _NS_PER_S
-_LAST_NS: Final = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * _NS_PER_S
+FIRST_NS: Final = nanos_of(datetime(1971, 1, 1, tzinfo=UTC))
+LAST_NS: Final = nanos_of(datetime(2100, 1, 1, tzinfo=UTC))
 _DIGITS: Final = re.compile(r"\d{1,20}", re.ASCII)
 _INSTANT: Final = re.compile(
     r"(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2})?)(?:\.(\d{1,9}))?(Z|[+-]\d{2}:\d{2})", re.ASCII
 )
 
 #: What reading arbitrary bytes may raise: malformed, not of this shape, not UTF-8, too deep, too large.
-_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+READ_ERRORS: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 
 
 class _BarMessage(msgspec.Struct, forbid_unknown_fields=True):
@@ -102,7 +100,7 @@ def decode_fields(fields: Mapping[bytes, bytes]) -> Decoded:
     try:
         texts = {name.decode(): value.decode() for name, value in fields.items()}
         return [_bar(msgspec.convert(texts, _BarMessage, strict=False))]
-    except _UNREADABLE:
+    except READ_ERRORS:
         return [None]
 
 
@@ -124,9 +122,9 @@ def judged(bars: Iterable[Bar | None], context: LiveContext, symbol: str = "") -
         ``FUTURE``: more than ``skew_max_s`` ahead of the clock. ``OFF_SESSION``: outside the span of the run.
     """
     now_ns = context.clock.now_ns()
-    future_ns = now_ns + round(context.skew_max_s * _NS_PER_S)
-    from_ns = _FIRST_NS if context.from_ns is None else context.from_ns
-    to_ns = _LAST_NS if context.to_ns is None else context.to_ns
+    future_ns = now_ns + round(context.skew_max_s * SECOND_NS)
+    from_ns = FIRST_NS if context.from_ns is None else context.from_ns
+    to_ns = LAST_NS if context.to_ns is None else context.to_ns
     records: list[Bar | BarRejected] = []
     for bar in bars:
         if bar is None or (symbol and bar.symbol != symbol):
@@ -143,14 +141,14 @@ def judged(bars: Iterable[Bar | None], context: LiveContext, symbol: str = "") -
 def _one(body: bytes | msgspec.Raw, encoding: _Format) -> Bar | None:
     try:
         return _bar(encoding.bar.decode(body))
-    except _UNREADABLE:
+    except READ_ERRORS:
         return None
 
 
 def _elements(body: bytes, encoding: _Format) -> Decoded:
     try:
         elements = encoding.elements.decode(body)
-    except _UNREADABLE:
+    except READ_ERRORS:
         return [None]
     if not 0 < len(elements) <= BARS_MAX:
         return [None]
@@ -178,8 +176,7 @@ def _stamp(ts: str | int) -> Nanos:
         if parts is None:
             raise ValueError("neither ISO 8601 with a zone nor nanoseconds")
         until_seconds, fraction, zone = parts.groups()
-        microseconds = (datetime.fromisoformat(until_seconds + zone) - _EPOCH) // _MICROSECOND
-        ts_ns = microseconds * 1_000 + int((fraction or "").ljust(9, "0"))
-    if not _FIRST_NS <= ts_ns < _LAST_NS:
+        ts_ns = nanos_of(datetime.fromisoformat(until_seconds + zone)) + int((fraction or "").ljust(9, "0"))
+    if not FIRST_NS <= ts_ns < LAST_NS:
         raise ValueError("no stamp in nanoseconds")
     return ts_ns

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ConfigError, DataError
-from engine.events import MINUTE_NS
+from engine.events import DAY_NS, MINUTE_NS
 from engine.sessions import Sessions
 
-DAY_NS = 86_400_000_000_000
 DAY_MIN = 1_440
 #: Around the clock: one session for each UTC day.
 AROUND_THE_CLOCK = "24/7"

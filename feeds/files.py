@@ -10,13 +10,14 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from engine.columns import BarColumns
 from engine.errors import AstraError, DataError, Errors
-from engine.events import BarRejected, BoolArray, IntArray, Nanos, Reject
+from engine.events import DAY_NS, BarRejected, BoolArray, IntArray, Nanos, Reject
 from engine.slices import Sliced, Slicer
-from feeds.calendars import DAY_NS, sessions_for
+from feeds.calendars import sessions_for
+from feeds.collar import CollarOptions
 from feeds.columns import Decoder, data_files, no_rows
 from feeds.merge import joined, merged
 from feeds.stamps import UNREADABLE, check_zone
@@ -28,20 +29,12 @@ _FIRST_NS = 0
 _LAST_NS = (1 << 63) - 1
 
 
-class FileOptions(BaseModel):
+class FileOptions(CollarOptions):
     """The keys of ``[feed]`` for files."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Path = Field(description="CSV, CSV.gz or Parquet file, or a directory of them")
     tz: str | None = Field(default=None, description="time zone of stamps that carry none")
     sort: bool = Field(default=False, description="sort the data set by time first (loads all of it)")
-    collar_frac: float = Field(
-        default=0.20, gt=0, description="jump beyond which a bar needs confirmation, fraction"
-    )
-    collar_sigmas: float = Field(
-        default=10.0, ge=0, description="the same, in standard deviations of a minute"
-    )
 
 
 class Survey(msgspec.Struct, frozen=True):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain, repeat
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
 
 from engine.clock import Clock
 from engine.errors import DataError
@@ -15,10 +12,6 @@ from engine.events import Nanos
 from engine.links import MqttLink, RedisLink
 
 Link = TypeVar("Link", RedisLink, MqttLink)
-
-#: Waits before connecting again: soon at first, and never so long that a server is missed when it is back.
-_WAITS_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
-_WAIT_MAX_S: Final = 3.0
 
 
 class LiveContext(msgspec.Struct, frozen=True):
@@ -54,19 +47,6 @@ class LiveContext(msgspec.Struct, frozen=True):
     instance: str = "astra"
 
 
-class LiveOptions(BaseModel):
-    """The keys of ``[feed]`` that every feed of single bars has: when a jump is held for confirmation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    collar_frac: float = Field(
-        default=0.20, gt=0, description="jump beyond which a bar needs confirmation, fraction"
-    )
-    collar_sigmas: float = Field(
-        default=10.0, ge=0, description="the same, in standard deviations of a minute"
-    )
-
-
 def linked(link: Link | None, kind: str, table: str) -> Link:
     """Return the link a kind of feed needs.
 
@@ -95,8 +75,3 @@ def wrong_position(after: str, kind: str) -> DataError:
         "The state belongs to a run with another feed. Use that feed again, or another [daemon] state_dir,\n"
         "or put the journal aside and begin a new one:  astra run --new-epoch",
     )
-
-
-def waits_s() -> Iterator[float]:
-    """Return the waits between attempts to connect, seconds, without end."""
-    return chain(_WAITS_S, repeat(_WAIT_MAX_S))

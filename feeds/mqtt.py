@@ -15,19 +15,17 @@ from typing import Any, Final
 
 import aiomqtt
 import structlog
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from engine.connections import mqtt_arguments
+from engine.connections import is_cancelled, mqtt_subscriber, waits_s
 from engine.events import BarRejected, Reject
 from engine.links import MqttLink
 from engine.ports import Arrival
 from feeds.bar_messages import BYTES_MAX, decode, judged
-from feeds.live_context import LiveContext, linked, waits_s
+from feeds.live_context import LiveContext, linked
 from feeds.live_options import MqttOptions
 
-_LOG: Final = structlog.get_logger(__name__)
+_log = structlog.get_logger("astra.feeds.mqtt")
 #: Messages handed on together at most.
 _BATCH_MAX: Final = 500
 #: Messages the broker may send ahead of their acknowledgement: this bounds what waits here.
@@ -36,8 +34,6 @@ _UNACKNOWLEDGED_MAX: Final = 1_000
 _UNREAD_MAX: Final = 20_000
 #: The broker keeps to itself what is longer; anything between this and ``BYTES_MAX`` is counted here.
 _PACKET_MAX: Final = 16 * BYTES_MAX
-_KEEPALIVE_S: Final = 15
-_TIMEOUT_S: Final = 5.0
 
 
 class MqttBars:
@@ -83,7 +79,7 @@ class MqttBars:
                     async for batch in batches:
                         yield batch
             except aiomqtt.MqttError as error:
-                _LOG.warning("mqtt_feed_disconnected", link=repr(self._link), error=str(error))
+                _log.warning("mqtt feed disconnected", link=repr(self._link), error=str(error))
             finally:
                 waits = waits_s() if self.is_connected else waits
                 self.is_connected, self._client = False, None
@@ -100,9 +96,7 @@ class MqttBars:
         # In the background: a broker may put what it kept for us in front of its answer.
         subscribing = asyncio.create_task(self._subscribe(client), name="mqtt-subscribe")
         try:
-            # The wait for a connection may have forgotten a cancellation (asyncio.wait_for, Python 3.11).
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if is_cancelled():  # the wait for a connection may have forgotten it
                 raise asyncio.CancelledError
             yield client
         finally:
@@ -131,29 +125,21 @@ class MqttBars:
             return  # the connection is gone, and whoever reads from it will notice
         if granted[0].value == 1:
             self.is_connected = True
-            _LOG.info("mqtt_feed_subscribed", link=repr(self._link), topic=topic)
+            _log.info("mqtt feed subscribed", link=repr(self._link), topic=topic)
         else:
-            _LOG.error("mqtt_feed_refused", link=repr(self._link), topic=topic, reason=str(granted[0]))
+            _log.error("mqtt feed refused", link=repr(self._link), topic=topic, reason=str(granted[0]))
             client._client.disconnect()
 
     def _new_client(self) -> aiomqtt.Client:
-        link = self._link
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = 60 * self._options.session_expiry_min
-        properties.ReceiveMaximum = _UNACKNOWLEDGED_MAX
-        properties.MaximumPacketSize = _PACKET_MAX
-        client = aiomqtt.Client(
-            **mqtt_arguments(link),
-            identifier=f"astra-{self._context.instance}-bars",
-            clean_start=False,
-            properties=properties,
-            timeout=_TIMEOUT_S,
-            keepalive=_KEEPALIVE_S,
-            queue_type=partial(_Unread, self._on_discard),  # type: ignore[arg-type]
+        client = mqtt_subscriber(
+            self._link,
+            f"astra-{self._context.instance}-bars",
+            kept_s=60 * self._options.session_expiry_min,
+            in_flight_max=_UNACKNOWLEDGED_MAX,
+            packet_max_bytes=_PACKET_MAX,
+            queue_type=partial(_Unread, self._on_discard),
         )
-        # What the wrapper does not pass on: acknowledging by hand, and whether the session was kept.
-        paho = client._client
-        paho.manual_ack_set(True)
+        paho = client._client  # the wrapper does not pass on whether the session was kept
         on_connect: Callable[..., None] = paho.on_connect  # type: ignore[assignment]
 
         def note_session(paho_client: Any, data: Any, flags: Any, reason: Any, *rest: Any) -> None:
@@ -168,7 +154,7 @@ class MqttBars:
         self.reconnects += self._is_known
         if self._is_known and not is_kept:
             self.sessions_lost += 1
-            _LOG.warning("mqtt_feed_session_lost", link=repr(self._link))
+            _log.warning("mqtt feed session lost", link=repr(self._link))
         # A session that was kept has its subscription, whenever the answer to the new one comes.
         self._is_known, self.is_connected = True, is_kept
 
@@ -198,7 +184,7 @@ class MqttBars:
 
     def _report_discarded(self) -> Arrival:
         count, self._discarded = self._discarded, 0
-        _LOG.error("mqtt_feed_flooded", discarded=count, hint="publish bars with QoS 1")
+        _log.error("mqtt feed flooded", discarded=count, hint="publish bars with QoS 1")
         return Arrival(BarRejected(self._context.clock.now_ns(), "", Reject.UNDECODABLE, count))
 
 

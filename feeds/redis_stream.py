@@ -10,27 +10,25 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from engine.connections import answered, redis_client
+from engine.connections import answered, redis_client, waits_s
 from engine.links import RedisLink
 from engine.ports import Arrival
 from feeds.bar_messages import decode_fields, judged
-from feeds.live_context import LiveContext, linked, waits_s, wrong_position
+from feeds.live_context import LiveContext, linked, wrong_position
 from feeds.live_options import RedisStreamOptions
 
-_LOG: Final = structlog.get_logger(__name__)
+_log = structlog.get_logger("astra.feeds.redis_stream")
 #: Entries asked for at a time.
 _BATCH_MAX: Final = 500
 #: How long the server waits for an entry before it says that there is none.
 _BLOCK_MS: Final = 2_000
-_TIMEOUT_S: Final = 5.0
 
-T = TypeVar("T")
 _Entry: TypeAlias = tuple[bytes, Mapping[bytes, bytes]]
 
 
@@ -142,7 +140,7 @@ class RedisStreamBars:
                     async for batch in batches:
                         yield batch
             except (RedisError, OSError) as error:
-                _LOG.warning("redis_feed_disconnected", stream=self._options.stream, error=repr(error))
+                _log.warning("redis feed disconnected", stream=self._options.stream, error=repr(error))
             finally:
                 waits = waits_s() if self.is_connected else waits
                 self.is_connected = False
@@ -177,7 +175,7 @@ class RedisStreamBars:
         # Asked after reading: if the last entry is still there, nothing behind it can have been trimmed.
         if entries and self._was_read and not await answered(client.xrange(stream, after, after)):
             self.gaps += 1
-            _LOG.error("redis_feed_gap", stream=stream, after=after, first=entries[0][0].decode())
+            _log.error("redis feed gap", stream=stream, after=after, first=entries[0][0].decode())
         return entries
 
     def _rewound(self, place: Place, last: EntryId) -> Place:
@@ -186,7 +184,7 @@ class RedisStreamBars:
             return place
         self.rewinds += 1
         self._was_read = False
-        _LOG.error("redis_feed_rewound", stream=self._options.stream, after=str(place), last=str(last))
+        _log.error("redis feed rewound", stream=self._options.stream, after=str(place), last=str(last))
         return Place(_START)
 
     async def _last_id(self, client: redis.asyncio.Redis) -> EntryId:

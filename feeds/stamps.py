@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.errors import ConfigError, DataError
-from engine.events import IntArray
-from feeds.calendars import DAY_NS, sessions_for, zone_of
+from engine.events import DAY_NS, IntArray
+from feeds.calendars import sessions_for, zone_of
 
 if TYPE_CHECKING:
     import pandas as pd

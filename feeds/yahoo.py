@@ -23,21 +23,20 @@ from urllib.parse import urlsplit
 import numpy as np
 import structlog
 
-from engine.events import MINUTE_NS, Bar, Nanos
+from engine.events import DAY_NS, MINUTE_NS, SECOND_NS, Bar, Nanos
 from engine.ports import Arrival
 from engine.sessions import Sessions
 from feeds.bar_messages import judged
-from feeds.calendars import DAY_NS, sessions_for
+from feeds.calendars import sessions_for
 from feeds.extras import needed
 from feeds.live_context import LiveContext, wrong_position
-from feeds.vendor_options import YahooOptions
+from feeds.live_options import YahooOptions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_LOG: Final = structlog.get_logger("astra.feeds.yahoo")
+_log = structlog.get_logger("astra.feeds.yahoo")
 
-_NS_PER_S: Final = 1_000_000_000
 _HTTP_TIMEOUT_S: Final = 10.0
 #: In slices, so that a clock that is set, or a machine that slept, is noticed.
 _SLEEP_MAX_S: Final = 5.0
@@ -88,7 +87,7 @@ class YahooBars:
         self._session = _rerouted(options.base_url) if options.base_url else None
         self._tickers: dict[str, Any] = {}
         self._answered_ns: dict[str, Nanos] = {}
-        self._wait_ns = round(options.settle_s * _NS_PER_S) + options.delay_min * MINUTE_NS
+        self._wait_ns = round(options.settle_s * SECOND_NS) + options.delay_min * MINUTE_NS
         self.is_connected = False
         self.polls = 0
         self.errors = 0
@@ -115,8 +114,8 @@ class YahooBars:
             due_ns = next_poll_ns(partial(_sessions, self._context.calendar), now_ns, self._wait_ns)
             if is_limited:
                 limited_s = min(_LIMITED_MAX_S, max(_LIMITED_FIRST_S, 2.0 * limited_s))
-                _LOG.warning("yahoo_feed_limited", wait_s=limited_s)
-                due_ns = max(due_ns, now_ns + round(limited_s * _NS_PER_S))
+                _log.warning("yahoo feed limited", wait_s=limited_s)
+                due_ns = max(due_ns, now_ns + round(limited_s * SECOND_NS))
             else:
                 limited_s = 0.0
             while (wait_s := clock.seconds_until(due_ns)) > 0.0:  # noqa: ASYNC110 - time is no event
@@ -163,8 +162,8 @@ class YahooBars:
                 except Exception as error:  # noqa: BLE001 - the package raises whatever its parser trips over
                     is_limited = is_limited or isinstance(error, self._yfinance.exceptions.YFRateLimitError)
                     self.errors += 1
-                    _LOG.warning(
-                        "yahoo_feed_poll_failed", symbol=symbol, error=f"{type(error).__name__}: {error}"
+                    _log.warning(
+                        "yahoo feed poll failed", symbol=symbol, error=f"{type(error).__name__}: {error}"
                     )
                     return []
                 self._answered_ns[symbol] = now_ns

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from engine.errors import ConfigError
-from engine.events import Alert, Nanos, TradingState, TradingStateChanged
+from engine.events import SECOND_NS, Alert, Nanos, TradingState, TradingStateChanged
 from engine.ports import RiskReport, State
 
 VAR_LIMIT: Final = "VAR_LIMIT"
@@ -32,8 +32,6 @@ CLEAR_COUNT: Final = 3
 #: Share of the limit at which people are told, and how far below it they may be told again.
 WARN_FRAC: Final = 0.80
 REARM_FRAC: Final = 0.05
-
-_NS_PER_S = 1_000_000_000
 
 
 class HaltLatch:
@@ -208,7 +206,7 @@ class HaltLatch:
 
     def _enter_halt(self, ts_ns: Nanos, reason: str, text: str) -> list[TradingStateChanged | Alert]:
         self._halts += 1
-        at = datetime.fromtimestamp(ts_ns // _NS_PER_S, UTC)
+        at = datetime.fromtimestamp(ts_ns // SECOND_NS, UTC)
         self.halt_id = f"halt-{at:%Y%m%dT%H%M%SZ}-{self._halts}"
         return [
             self._move(ts_ns, TradingState.HALTED, reason),

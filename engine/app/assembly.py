@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 from typing import Any, Final
 
@@ -9,22 +10,23 @@ import msgspec
 
 from engine.app.build import build_text
 from engine.app.config import Config, config_hash
-from engine.app.config_tables import DaemonTable
+from engine.app.halt_marker import HaltMarker
 from engine.app.plugins import is_recorded
-from engine.app.source import fingerprint_of, open_source
+from engine.app.source import fingerprint_of, open_source, span_of
 from engine.app.state_folder import StateFolder
 from engine.app.wiring import build_loop, read_history
 from engine.clock import Clock, wall_ns
 from engine.commands import Keys
-from engine.events import MINUTE_NS, Event, Nanos, Record, TradingState
-from engine.journal import JournalWriter
+from engine.errors import JournalError
+from engine.events import DAY_NS, MINUTE_NS, Event, Nanos, Record, TradingState
+from engine.journal import JournalReader, JournalWriter
 from engine.journal_format import Identity
 from engine.loop import Loop
 from engine.ports import Effect, Feed
 from engine.recovery import Recovered, identity_of, recover
 from engine.sessions import Sessions
 from engine.snapshots import SnapshotStore
-from feeds.calendars import DAY_NS, sessions_for
+from feeds.calendars import sessions_for
 
 #: How far the sessions of a live run reach; a restart within that time loads later ones.
 _AHEAD_DAYS: Final = 365
@@ -48,8 +50,6 @@ class Assembly(msgspec.Struct):
         What was found on disk.
     effects : list of Effect
         Of the records after the snapshot: they may have been delivered, or not.
-    was_halted : bool
-        The epoch that was put aside ended halted.
     """
 
     loop: Loop
@@ -61,7 +61,6 @@ class Assembly(msgspec.Struct):
     tape: Feed | None
     recovered: Recovered
     effects: list[Effect]
-    was_halted: bool = False
 
 
 class Timetable(msgspec.Struct, frozen=True):
@@ -99,17 +98,18 @@ def timetable(config: Config, origin_day: int | None, until_ns: Nanos) -> Timeta
     if is_recorded(config.feed.kind):
         source = open_source(config)
         return Timetable(source.feed, source.feed.sessions, source.first_day, source.first_day)
-    table = config.daemon or DaemonTable()
-    days_before = _RECORDED_DAYS if table.clock == "bars" else _BEFORE_DAYS
+    days_before = _RECORDED_DAYS if config.daemon.clock == "bars" else _BEFORE_DAYS
     until_day = until_ns // DAY_NS
     origin_day = until_day - days_before if origin_day is None else origin_day
     sessions = sessions_for(config.universe.calendar, origin_day, until_day + _AHEAD_DAYS)
-    return Timetable(None, sessions, origin_day + days_before, origin_day)
+    # A recorded stream is of another time than this: only the configuration can say what was before it.
+    first_ns, _ = span_of(config)
+    first_day = origin_day + days_before if first_ns is None else first_ns // DAY_NS
+    return Timetable(None, sessions, first_day, origin_day)
 
 
 def assemble(
     config: Config,
-    table: DaemonTable,
     state: StateFolder,
     keys: Keys,
     *,
@@ -123,7 +123,6 @@ def assemble(
     Parameters
     ----------
     config : Config
-    table : DaemonTable
     state : StateFolder
         Held by this process.
     keys : Keys
@@ -143,9 +142,9 @@ def assemble(
         For bars, history or a journal that cannot be used.
     """
     now_ns = wall_ns()
-    was_halted = False
     if new_epoch and (old := identity_of(state.root)) is not None:
-        was_halted = _ended_halted(state)
+        if not _ended_well(state):
+            _raise_halt(state, now_ns)
         state.put_aside(old.epoch)
     known = identity_of(state.root)
     times = timetable(config, known.origin_day if known is not None else None, now_ns)
@@ -166,7 +165,7 @@ def assemble(
     journal = JournalWriter(
         state.journal,
         identity,
-        segment_bytes=int(table.segment_mb * (1 << 20)),
+        segment_bytes=int(config.daemon.segment_mb * (1 << 20)),
         continue_from=recovered.tail,
     )
     loop.journal = journal
@@ -180,17 +179,26 @@ def assemble(
         times.tape,
         recovered,
         effects,
-        was_halted,
     )
 
 
-def _ended_halted(state: StateFolder) -> bool:
-    """Whether the present epoch ended halted; if nobody knows, it did."""
+def _ended_well(state: StateFolder) -> bool:
+    """Whether the present epoch was closed in good order, and not halted; if nobody knows, it was not."""
+    reader = JournalReader(state.journal)
     try:
+        collections.deque(reader, maxlen=0)  # whether it was closed shows at its end
         document = msgspec.json.decode(state.status.read_bytes(), type=dict[str, Any])
-        return bool(document["trading_state"] == TradingState.HALTED)
-    except (OSError, KeyError, msgspec.DecodeError):
-        return True
+        return reader.is_closed and document["trading_state"] != TradingState.HALTED
+    except (OSError, KeyError, msgspec.DecodeError, JournalError):
+        return False
+
+
+def _raise_halt(state: StateFolder, now_ns: Nanos) -> None:
+    """Make sure that the new epoch begins halted, even if this process is killed before its first record."""
+    marker = HaltMarker(state.marker)
+    if marker.read() is None:
+        marker.raise_("NEW_EPOCH", "the epoch before this one ended halted, or nobody knows how", now_ns)
+    marker.close()
 
 
 def _clock(tape: Feed | None, loop: Loop, speed: float, lead_min: int) -> Clock:
@@ -203,7 +211,7 @@ def _clock(tape: Feed | None, loop: Loop, speed: float, lead_min: int) -> Clock:
 
 def hash_of(config: Config) -> str:
     """Hash the configuration, the daily closes it names, and the tape: they decide every later bit."""
-    digest = hashlib.sha256(config_hash(config).encode())
+    digest = hashlib.sha256(f"{config_hash(config)} {config.daemon.clock}".encode())
     if is_recorded(config.feed.kind):
         digest.update(fingerprint_of(config).encode())
     if config.risk.history is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 _DECIDING: Final = ("numpy", "numba", "llvmlite", "scipy", "cvxpy", "clarabel", "msgspec")
@@ -16,13 +15,21 @@ def build_text() -> str:
     """
     import llvmlite.binding  # type: ignore[import-untyped]
 
-    versions = [f"astra {_version('astra-quant')}", f"python {platform.python_version()}"]
-    versions += [f"{name} {_version(name)}" for name in _DECIDING]
+    versions = [f"astra {installed_version()}", f"python {platform.python_version()}"]
+    versions += [f"{name} {version_of(name)}" for name in _DECIDING]
     return ", ".join([*versions, f"cpu {llvmlite.binding.get_host_cpu_name()}"])
 
 
-def _version(name: str) -> str:
+def installed_version() -> str:
+    """Return the version of Astra."""
+    return version_of("astra-quant")
+
+
+def version_of(package: str) -> str:
+    """Return the version of an installed package; ``absent`` if there is none."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return version(name)
+        return version(package)
     except PackageNotFoundError:
         return "absent"

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from engine.app.build import installed_version
 from engine.app.verbs import config, data, journal, operator, replay, run, runs, tools
-from engine.app.verbs.about import installed_version
 
 app = typer.Typer(
     name="astra",

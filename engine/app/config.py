@@ -61,7 +61,7 @@ class Config(Table):
     risk: RiskTable
     output: OutputTable
     operator: OperatorTable
-    daemon: DaemonTable | None = None
+    daemon: DaemonTable
     redis: RedisTable | None = None
     mqtt: MqttTable | None = None
     alerts: AlertsTable | None = None
@@ -205,10 +205,10 @@ def _anchor(document: dict[str, Any], folder: Path) -> None:
         for key in PATH_KEYS if isinstance(table, dict) else ():
             if isinstance(table.get(key), str):
                 table[key] = str(folder / Path(table[key]).expanduser())
-    if "output" not in document:
-        document["output"] = {}
-    if isinstance(document["output"], dict):
-        document["output"].setdefault("dir", str(folder / "runs"))
+    for name, key, default in (("output", "dir", "runs"), ("daemon", "state_dir", "state")):
+        table = document.setdefault(name, {})
+        if isinstance(table, dict):
+            table.setdefault(key, str(folder / default))
 
 
 def _tables(document: dict[str, Any], faults: list[Fault]) -> Iterator[tuple[str, Any]]:
@@ -345,24 +345,26 @@ def _contradictions(config: Config) -> Iterator[Fault]:
         yield Fault("C011", ("universe", "symbols"), f"universe.symbols names {', '.join(repeated)} twice")
 
 
-def document_of(config: Config) -> dict[str, Any]:
-    """Return every table with every value, defaults included, as plain values; secrets masked."""
+def document_of(config: Config, *, with_defaults: bool = True) -> dict[str, Any]:
+    """Return every table with every value as plain values, secrets masked."""
     document: dict[str, Any] = {}
     for name in Config.model_fields:
         table = getattr(config, name)
         if isinstance(table, tuple):
-            document[name] = [_flat(one) for one in table]
+            document[name] = [_flat(one, with_defaults) for one in table]
         elif table is not None:
-            document[name] = _flat(table)
+            document[name] = _flat(table, with_defaults)
     if config.redis is not None:
         document["redis"]["url"] = _masked(config.redis.url)
     return document
 
 
-def _flat(table: Table) -> dict[str, Any]:
-    values = table.model_dump(mode="json", exclude={"options"})
+def _flat(table: Table, with_defaults: bool) -> dict[str, Any]:
+    def plain(model: BaseModel, **but: Any) -> dict[str, Any]:
+        return model.model_dump(mode="json", exclude_defaults=not with_defaults, **but)
+
     options = getattr(table, "options", None)
-    return values | (options.model_dump(mode="json") if options is not None else {})
+    return plain(table, exclude={"options"}) | (plain(options) if options is not None else {})
 
 
 def _masked(url: str) -> str:
@@ -383,9 +385,10 @@ def config_hash(config: Config) -> str:
     """Return the SHA-256 of what decides the result.
 
     Where files lie does not (data have a fingerprint of their own), nor do ``[output]`` and the daemon's
-    tables.
+    tables. Defaults are left out: a later version with a new key continues the same journal, and the version
+    itself is checked beside the hash.
     """
-    document = document_of(config)
+    document = document_of(config, with_defaults=False)
     for name in ("output", *DAEMON):
         document.pop(name, None)
     for name in ("feed", "risk"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from risk.actor import CovarianceOptions
 from risk.var import GaussianVarOptions
@@ -225,6 +226,20 @@ class RedisTable(Table):
     ca_file: Path | None = Field(default=None, description="Certificate authority that the server must have.")
     stream_max: int = Field(default=100_000, ge=100, description="Entries each stream keeps, about.")
 
+    @model_validator(mode="after")
+    def _is_an_address(self) -> Self:
+        """Refuse what a client would only stumble over once the run has begun."""
+        try:
+            parts = urlsplit(self.url)
+            is_whole = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            is_whole = False
+        if not is_whole or parts.scheme not in {"redis", "rediss"}:
+            raise ValueError("url must be like redis://127.0.0.1:6379, or rediss://... for TLS")
+        if self.ca_file is not None and parts.scheme != "rediss":
+            raise ValueError("ca_file is for TLS: url must begin with rediss://")
+        return self
+
 
 class MqttTable(Table):
     """[mqtt]: used by the daemon; absent = off. The password comes from ASTRA_MQTT_PASSWORD."""
@@ -238,6 +253,15 @@ class MqttTable(Table):
     topic: str = Field(
         default="astra", min_length=1, pattern=r"^[^#+]+$", description="What every topic begins with."
     )
+
+    @model_validator(mode="after")
+    def _is_tls_whole(self) -> Self:
+        """Refuse halves of a secure link: without an authority the password would travel in the clear."""
+        if self.cert_file is not None and self.ca_file is None:
+            raise ValueError("cert_file is for TLS: name ca_file too")
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("key_file is that of cert_file, which is missing")
+        return self
 
 
 class AlertsTable(Table):
@@ -264,7 +288,7 @@ class ConsoleTable(Table):
     port: int = Field(default=8787, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
 
 
-#: Tables without a ``kind``, by name; those of the daemon are off when absent.
+#: Tables without a ``kind``, by name; of those of the daemon, all but its own are off when absent.
 PLAIN: dict[str, type[Table]] = {
     "universe": UniverseTable,
     "book": BookTable,

@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import numpy as np
 
 from engine.app.inbox import Inbox
 from engine.clock import stopwatch_s
-from engine.events import Event, Record
+from engine.events import Event, Record, TargetsProposed
 from engine.journal import JournalWriter
 from engine.loop import Loop, proposal
 from engine.ports import AllocationProblem, Arrival, Effect, Targets
@@ -125,21 +126,25 @@ class Daemon:
         """Step through the inbox until it is closed and empty; ``problem`` is one left by recovery."""
         count = 0
         try:
-            if problem is not None:
-                await self._answer(problem)
-            while (arrival := await self.inbox.take()) is not None:
-                problem = self._step(arrival)
-                if problem is not None:  # at once: a snapshot between a problem and its answer would lose it
-                    await self._answer(problem)
+            await self._answer(problem)
+            while True:
+                arrival = await self.inbox.take()
+                if arrival is None:
+                    if self._solving is None:
+                        break
+                    await asyncio.wait([self._solving])  # then its answer is in the inbox
+                    continue
+                # At once: a snapshot between a problem and its answer would lose it.
+                await self._answer(self._step(arrival))
                 count += 1
                 if count % _TURN == 0:
                     await asyncio.sleep(0)
                 while self.loop.seq - self.durable_seq > _AHEAD_MAX:
                     self._committed.clear()
                     await self._committed.wait()
-            if self._solving is not None:
-                await asyncio.wait([self._solving])
         finally:
+            if self._solving is not None:  # a failure ended this, and would meet its answer
+                self._solving.cancel()
             self._solver.shutdown(wait=False, cancel_futures=True)
             self._is_done = True
             self._stepped.set()
@@ -154,36 +159,35 @@ class Daemon:
             self.position = arrival.position
         if arrival.acknowledge is not None:
             self._acknowledge.append(arrival.acknowledge)
+        if isinstance(arrival.record, TargetsProposed):
+            self._solving = None
         self._stepped.set()
         return self.loop.bus.take_problem()
 
-    async def _answer(self, problem: AllocationProblem) -> None:
-        """Solve in a thread; meanwhile only urgent arrivals are stepped, so that no minute overtakes."""
-        if self._solving is not None:
-            return  # the one before is still being solved: its answer will be late, this one never comes
-        self._solving = solving = asyncio.ensure_future(self._solve(problem))
-        deadline_s = stopwatch_s() + self._solve_max_s
-        while not solving.done() and (left_s := deadline_s - stopwatch_s()) > 0.0:
-            urgent = asyncio.ensure_future(self.inbox.take_urgent())
-            await asyncio.wait([solving, urgent], timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            if urgent.done():
-                self._step(urgent.result())
-            else:
-                urgent.cancel()
+    async def _answer(self, problem: AllocationProblem | None) -> None:
+        """Solve in a thread; until the answer is stepped only urgent arrivals are: no minute overtakes it.
+
+        A problem posed while the one before is still being solved is dropped: that answer will be late, and
+        this one never comes.
+        """
+        while problem is not None and self._solving is None:
+            self._solving = asyncio.ensure_future(self._solve(problem))
+            problem = None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._solve_max_s):
+                    while self._solving is not None:
+                        problem = self._step(await self.inbox.take_urgent())
 
     async def _solve(self, problem: AllocationProblem) -> None:
+        """Bring the answer to the inbox, as any other arrival: there is one stepper."""
         started_s = stopwatch_s()
         running = asyncio.get_running_loop()
         try:
             targets = await running.run_in_executor(self._solver, self.loop.bus.answer, problem)
         except Exception as error:  # noqa: BLE001 - whatever it is, the book is held and the reason is told
             targets = Targets("allocator_failed", np.empty(0), solver=f"{type(error).__name__}: {error}")
-        self._solving = None
         self._meter.on_solve(stopwatch_s() - started_s, targets.status)
-        # Stepped here and now: nothing routine has been taken since, unless the answer is late.
-        posed = self._step(Arrival(proposal(problem, targets)))
-        if posed is not None:  # a later minute of the same record poses the next one
-            await self._answer(posed)
+        self.inbox.urge(Arrival(proposal(problem, targets)))
 
     # ---------------------------------------------------------------------------------------- committing
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.app import run_files
-from engine.app.assembly import hash_of
 from engine.app.config import Config
-from engine.app.journal_tools import rebuild
+from engine.app.journal_tools import check_config, rebuild
 from engine.app.statistics import EquityStatistics, periods_per_year
 from engine.clock import stopwatch_s, wall_ns
-from engine.errors import JournalError
 from engine.events import Event, Record
 from engine.journal import JournalReader
 from engine.sinks.run_folder import RunFolder
@@ -36,9 +34,7 @@ def export(root: Path, config: Config, out: Path | None, argv: list[str]) -> Pat
         J011 for another configuration, J014 if the journal does not go back to its beginning.
     """
     reader = JournalReader(root / "journal")
-    if reader.identity.config_hash != hash_of(config):
-        hint = "Give the configuration that the journal was written with."
-        raise JournalError("J011", "the journal was written under another configuration", str(root), hint)
+    check_config(reader.identity, config, root)
     started_s = stopwatch_s()
     loop = rebuild(config, reader.identity, wall_ns())
     folder = run_files.make_folder(config, out)

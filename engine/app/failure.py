@@ -32,6 +32,16 @@ async def fall(error: Exception, marker: HaltMarker, now_ns: Nanos, sinks: Mappi
     _log.critical("the engine stops", error=text)
     with suppress(OSError):
         marker.raise_(JOURNAL if isinstance(error, ServiceError) else ENGINE_FAILED, text, now_ns)
+    await _tell(text, now_ns, sinks)
+
+
+def hung(text: str, now_ns: Nanos, sinks: Mapping[str, Sink]) -> None:
+    """Log and tell people that the engine hangs: in a thread, since its event loop may be what hangs."""
+    _log.critical("hung", detail=text)
+    asyncio.run(_tell(text, now_ns, sinks))
+
+
+async def _tell(text: str, now_ns: Nanos, sinks: Mapping[str, Sink]) -> None:
     told = Effect(0, 0, Alert(now_ns, "critical", "engine_stopped", text))
     for sink in sinks.values():
         if isinstance(sink, NotifySink):

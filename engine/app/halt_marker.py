@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from engine.disk import OS_DISK, write_whole
 from engine.events import Nanos
 
 _SIZE: Final = 4096
@@ -63,7 +64,7 @@ class HaltMarker:
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
-            _create(path)
+            write_whole(OS_DISK, path, _CLEAR)  # a half-written one would count as raised
         self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
     def raise_(self, reason: str, detail: str, ts_ns: Nanos) -> None:
@@ -103,18 +104,3 @@ def _of_traceback(text: str) -> str:
     """Return where the main thread stood, which the C runtime writes last."""
     frames = " ".join(text.rpartition("Thread 0x")[2].split())
     return f"no Python could run; main thread 0x{frames}"[:_DETAIL_MAX]
-
-
-def _create(path: Path) -> None:
-    """Put a clear marker in place whole: a half-written one would count as raised."""
-    draft = path.with_suffix(".draft")
-    with draft.open("wb") as file:
-        file.write(_CLEAR)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import hmac
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -43,9 +43,7 @@ _LOOPBACK_HOSTS: Final = ["localhost", "127.0.0.1", "[::1]", "::1"]
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def build_app(
-    view: Callable[[], HealthView], metrics: Metrics, token: str = "", routes: Sequence[BaseRoute] = ()
-) -> Starlette:
+def build_app(view: Callable[[], HealthView], metrics: Metrics, token: str = "") -> Starlette:
     """Return the application.
 
     Parameters
@@ -55,8 +53,6 @@ def build_app(
     metrics : Metrics
     token : str
         What callers must show, empty for none; ``check_bind`` says where there must be one.
-    routes : sequence of routes
-        More to serve behind the same guard.
     """
     guard = (
         Middleware(BearerGuard, token=token)
@@ -65,12 +61,10 @@ def build_app(
         # must not read the book through the browser.
         else Middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK_HOSTS, www_redirect=False)
     )
-    return Starlette(routes=[*health_routes(view, metrics), *routes], middleware=[guard])
+    return Starlette(routes=_routes(view, metrics), middleware=[guard])
 
 
-def health_routes(view: Callable[[], HealthView], metrics: Metrics) -> list[BaseRoute]:
-    """Return the four routes, to be served alone or beside others."""
-
+def _routes(view: Callable[[], HealthView], metrics: Metrics) -> list[BaseRoute]:
     async def livez(_: Request) -> Response:
         return _json({"is_alive": True})
 

@@ -19,6 +19,7 @@ class Phase(StrEnum):
     RECOVERING = "recovering"
     RUNNING = "running"
     STOPPING = "stopping"
+    STOPPED = "stopped"
 
 
 class HealthView(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,10 +48,6 @@ class HealthView(msgspec.Struct, frozen=True, kw_only=True):
         Session minutes without a bar after which the engine is not ready.
     is_feed_connected : bool
     feed_reconnects : int
-    feed_error : str
-        Why the feed is not connected, if it can tell.
-    journal_error : str
-        Why the journal takes nothing any more; empty while it does.
     sinks : mapping of (str, str) to Figures
         ``Couriers.figures``: by name and lane.
     required : frozenset of str
@@ -78,8 +75,6 @@ class HealthView(msgspec.Struct, frozen=True, kw_only=True):
     bar_max_age_min: int
     is_feed_connected: bool
     feed_reconnects: int = 0
-    feed_error: str = ""
-    journal_error: str = ""
     sinks: Mapping[tuple[str, str], Figures] = {}
     required: frozenset[str] = frozenset()
     sink_silence_max_s: float = 60.0
@@ -107,10 +102,8 @@ def unready(view: HealthView) -> list[str]:
     reasons = []
     if view.phase is not Phase.RUNNING:
         reasons.append(f"{view.phase.value}: not stepping records")
-    if view.journal_error:
-        reasons.append(f"journal: {view.journal_error}")
     if not view.is_feed_connected:
-        reasons.append(f"feed: {view.feed_error or 'not connected'}")
+        reasons.append("feed: not connected")
     if view.is_in_session and view.silent_min > view.bar_max_age_min:
         last = "none yet" if not view.status.last_bar_ns else f"{view.silent_min} session minutes ago"
         reasons.append(f"bars: last one {last}, at most {view.bar_max_age_min} allowed")

@@ -11,8 +11,8 @@ import msgspec
 
 from engine.app.assembly import hash_of, timetable
 from engine.app.config import Config
-from engine.app.keys import keys_of
 from engine.app.wiring import build_loop, read_history
+from engine.commands import Keys
 from engine.disk import OS_DISK
 from engine.errors import JournalError
 from engine.events import BarSlice, Nanos, Record
@@ -115,9 +115,7 @@ def verify_states(root: Path, config: Config) -> Iterator[Finding]:
     """
     found = segments(root / "journal", OS_DISK)
     identity = found[-1].header.identity
-    if identity.config_hash != hash_of(config):
-        hint = "Verification by replay needs the configuration that the journal was written with."
-        raise JournalError("J011", "the journal was written under another configuration", str(root), hint)
+    check_config(identity, config, root)
     goods: Sequence[Snapshot] = sorted(_store(root).newest_good(), key=lambda one: one.seq)
     before: Snapshot | None = None
     for snapshot in goods:
@@ -131,6 +129,13 @@ def verify_states(root: Path, config: Config) -> Iterator[Finding]:
             text = f"equals the state at {since} and the records between"
             yield Finding(name, text, "" if is_equal else f"differs from {text.removeprefix('equals ')}")
         before = snapshot
+
+
+def check_config(identity: Identity, config: Config, root: Path) -> None:
+    """Refuse (``J011``) another configuration than the journal of ``root`` was written under."""
+    if identity.config_hash != hash_of(config):
+        hint = "Give the configuration that the journal was written with."
+        raise JournalError("J011", "the journal was written under another configuration", str(root), hint)
 
 
 def _state_at(seq: int, root: Path, loop: Loop, before: Snapshot | None) -> bytes:
@@ -157,4 +162,4 @@ def rebuild(config: Config, identity: Identity, last_ns: Nanos) -> Loop:
     """
     times = timetable(config, identity.origin_day, last_ns)
     history = read_history(config.risk.history, config.symbols, times.first_day)
-    return build_loop(config, history, keys_of(), lambda *_: None, sessions=times.sessions)
+    return build_loop(config, history, Keys(), lambda *_: None, sessions=times.sessions)

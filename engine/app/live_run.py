@@ -8,7 +8,6 @@ snapshot, effects are handed over, and then the process goes.
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -21,10 +20,10 @@ import structlog
 
 from engine.app.assembly import Assembly
 from engine.app.config import Config
-from engine.app.config_tables import DaemonTable
+from engine.app.config_tables import AlertsTable
 from engine.app.daemon import Daemon
 from engine.app.edges import BarsClock, Lookout, receive, tick
-from engine.app.failure import fall, first_of
+from engine.app.failure import fall, first_of, hung
 from engine.app.halt_marker import HaltMarker
 from engine.app.health import TOKEN, build_app, check_bind, serve
 from engine.app.health_view import Phase
@@ -41,20 +40,17 @@ from engine.app.view import View
 from engine.app.watchdog import Watchdog
 from engine.clock import Clock
 from engine.commands import Keys
-from engine.desk import ROUTINE_EVENTS
-from engine.events import Event, HaltRequested, Nanos, Record
+from engine.events import DAY_NS, SECOND_NS, Event, HaltRequested, Nanos, Record, TradingState
 from engine.links import MqttLink, RedisLink
 from engine.ports import Arrival, Effect, LiveFeed
 from engine.recovery import compact
 from engine.sinks.courier import Couriers
 from engine.sinks.messages import Wire
 from engine.sinks.outbox import Outbox
-from feeds.calendars import DAY_NS
 from feeds.live_context import LiveContext
 
 _DRAIN_S: Final = 5.0
 _STATUS_EVERY_S: Final = 1.0
-_NS_PER_S: Final = 1e9
 _RETAIN_EVERY_S: Final = 3600.0
 _INTERRUPTED: Final = 130
 
@@ -75,7 +71,6 @@ class LiveRun:
     Parameters
     ----------
     config : Config
-    table : DaemonTable
     state : StateFolder
     links : Links
     parts : Assembly
@@ -87,7 +82,6 @@ class LiveRun:
     def __init__(
         self,
         config: Config,
-        table: DaemonTable,
         state: StateFolder,
         links: Links,
         parts: Assembly,
@@ -96,7 +90,7 @@ class LiveRun:
     ) -> None:
         self._keys = keys
         self._config = config
-        self._table = table
+        self._table = config.daemon
         self._state = state
         self._links = links
         self._parts = parts
@@ -124,7 +118,7 @@ class LiveRun:
             self._marker,
             table.step_max_s,
             now_ns=parts.clock.now_ns,
-            tell=lambda text: _log.critical("hung", detail=text),
+            tell=lambda text: hung(text, parts.clock.now_ns(), sinks),
             systemd=self._systemd,
         )
         daemon = Daemon(
@@ -156,11 +150,10 @@ class LiveRun:
     def _listen(self, daemon: Daemon) -> None:
         """Show every step to the daemon, and what a person wants to see to the terminal."""
         terminal = self._terminal
-        routine = ROUTINE_EVENTS + 1  # and the slice that was closed
 
         def on_step(seq: int, record: Record, events: list[Event]) -> None:
             daemon.on_step(seq, record, events)
-            if events and len(events) != routine:
+            if events:
                 terminal.on_effects([Effect(seq, index, event) for index, event in enumerate(events)])
 
         self._parts.loop.listener = on_step
@@ -171,19 +164,19 @@ class LiveRun:
         kind, feed_options = self._config.feed.kind, self._config.feed.options
         feed: LiveFeed = registry("live_feeds")[kind].build(feed_options, self._context())
         admission = Admission(self._keys, clock)
-        view = View(self._config, table, parts, daemon, couriers, outbox, watchdog, feed, admission)
-        required = self._config.alerts is not None and self._config.alerts.required
+        view = View(self._config, parts, daemon, couriers, outbox, watchdog, feed, admission)
+        alerts = self._config.alerts or AlertsTable()
         lookout = Lookout(
             clock,
             parts.sessions,
             status,
             self._inbox,
             feed_silence_max_min=table.feed_silence_max_min,
-            sinks_silent_s=view.sinks_silent_s if required else lambda: 0.0,
-            sinks_silence_max_s=self._config.alerts.silence_max_s if self._config.alerts else math.inf,
+            sinks_silent_s=view.sinks_silent_s if alerts.required else lambda: 0.0,
+            sinks_silence_max_s=alerts.silence_max_s,
             is_outbox_full=lambda: outbox.is_overfull,
         )
-        self._urge_old_halts(parts)
+        self._urge_raised_halt(clock)
         keeps_time = parts.tape is None and table.clock == "wall"
         async with asyncio.TaskGroup() as group:
             background = [
@@ -197,7 +190,7 @@ class LiveRun:
                     *self._http(view),
                 )
             ]
-            if required:
+            if alerts.required:
                 await view.require_sinks()
             stepping = group.create_task(daemon.step_until_closed(parts.recovered.problem), name="step")
             committing = group.create_task(daemon.commit_until_done(), name="commit")
@@ -205,25 +198,36 @@ class LiveRun:
             if keeps_time:
                 ticking = tick(clock, parts.sessions, self._inbox, table.grace_s)
                 self._feeding.append(group.create_task(ticking, name="tick"))
-            for orders in self._orders(view.admission):
-                self._feeding.append(group.create_task(self._obey(orders), name="orders"))
+            for commands in self._commands(view.admission):
+                self._feeding.append(group.create_task(self._obey(commands), name="commands"))
             self._watch_signals(clock)
             self._announce()
             view.phase = Phase.RUNNING
             self._is_serving = True
             self._systemd.ready()
             await stepping
-            view.phase = Phase.STOPPING
-            self._systemd.stopping()
-            self._stop()
-            await committing
-            await daemon.snapshot()
-            await couriers.drain(_DRAIN_S)
-            self._write_status(view, couriers)
+            await self._end(daemon, couriers, view, committing)
             for task in background:
                 task.cancel()
         # Only here: after a failure nobody knows what is on disk, and a closing mark would say so.
         parts.journal.close()
+
+    async def _end(
+        self, daemon: Daemon, couriers: Couriers, view: View, committing: asyncio.Task[None]
+    ) -> None:
+        """Commit what was stepped, keep its state, hand its effects over."""
+        loop = self._parts.loop
+        view.phase = Phase.STOPPING
+        self._systemd.stopping()
+        self._stop()
+        await committing
+        if daemon.is_quiet and loop.seq:  # of nothing there is none: there is no journal yet
+            await daemon.snapshot()
+        await couriers.drain(_DRAIN_S)
+        view.phase = Phase.STOPPED
+        self._write_status(view, couriers)
+        state = loop.status.trading_state
+        _log.info("stopped", seq=loop.seq, fills=loop.status.fills, trading_state=state)
 
     # --------------------------------------------------------------------------------------- beginnings
 
@@ -240,15 +244,11 @@ class LiveRun:
             config.operator.instance,
         )
 
-    def _urge_old_halts(self, parts: Assembly) -> None:
-        """Halt first of all if the process before this one hung, or the epoch before ended halted."""
-        now_ns = parts.clock.now_ns()
+    def _urge_raised_halt(self, clock: Clock) -> None:
+        """Halt first of all if the process before this one hung or failed, or its epoch ended halted."""
         if (raised := self._marker.read()) is not None:
-            halt = HaltRequested(now_ns, raised.reason, raised.detail)
+            halt = HaltRequested(clock.now_ns(), raised.reason, raised.detail)
             self._inbox.urge(Arrival(halt, acknowledge=self._marker.clear))
-        if parts.was_halted:
-            halt = HaltRequested(now_ns, "NEW_EPOCH", "the epoch before this one ended halted")
-            self._inbox.urge(Arrival(halt))
 
     def _http(self, view: View) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         table = self._config.console
@@ -271,7 +271,7 @@ class LiveRun:
             config,
             name,
             len(config.symbols),
-            len(parts.sessions),
+            len(parts.sessions) if tape is not None else 0,
             tape.n_rows if tape is not None else 0,
         )
         _log.info(
@@ -283,6 +283,9 @@ class LiveRun:
             snapshot_seq=found.snapshot_seq,
             torn_bytes=found.torn_bytes,
         )
+        status = parts.loop.status
+        if status.trading_state is TradingState.HALTED:
+            _log.warning("halted", reason=status.halt_reason, halt_id=status.halt_id)
         for server in self._links.started:
             _log.info("server started", server=server)
         for why in found.skipped_snapshots:
@@ -307,9 +310,9 @@ class LiveRun:
         self._inbox.close()
 
     def _meter_lag(self, ts_close_ns: Nanos) -> None:
-        self._metrics.on_arrival((self._parts.clock.now_ns() - ts_close_ns) / _NS_PER_S)
+        self._metrics.on_arrival((self._parts.clock.now_ns() - ts_close_ns) / SECOND_NS)
 
-    def _orders(self, admission: Admission) -> Iterator[AsyncIterator[Received]]:
+    def _commands(self, admission: Admission) -> Iterator[AsyncIterator[Received]]:
         instance = self._config.operator.instance
         yield from_spool(self._state.commands, admission)
         if self._links.redis is not None:
@@ -317,8 +320,8 @@ class LiveRun:
         if self._links.mqtt is not None:
             yield from_mqtt(self._links.mqtt, instance, admission)
 
-    async def _obey(self, orders: AsyncIterator[Received]) -> None:
-        async for command, acknowledge in orders:
+    async def _obey(self, commands: AsyncIterator[Received]) -> None:
+        async for command, acknowledge in commands:
             self._inbox.urge(Arrival(command, acknowledge=partial(self._obeyed, acknowledge)))
 
     def _obeyed(self, acknowledge: Callable[[], None]) -> None:
@@ -349,8 +352,11 @@ class LiveRun:
             return
         while True:
             before_ns = self._parts.clock.now_ns() - self._table.keep_days * DAY_NS
-            for name in await asyncio.to_thread(compact, self._state.root, before_ns):
-                _log.info("segment deleted", name=name)
+            try:
+                for name in await asyncio.to_thread(compact, self._state.root, before_ns):
+                    _log.info("segment deleted", name=name)
+            except OSError as error:  # what is kept for longer does no harm
+                _log.warning("segments are not deleted", error=str(error))
             await asyncio.sleep(_RETAIN_EVERY_S)
 
     # ---------------------------------------------------------------------------------------------- ends

@@ -9,15 +9,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from engine.clock import wall_ns
+from engine.clock import instant, wall_ns
 from engine.events import Nanos
 
 MASK: Final = "***"
@@ -29,10 +28,6 @@ _SECRET_CHARS_MIN: Final = 4
 _USER_INFO: Final = re.compile(r"(?<=://)[^/\s@\"']+(?=@)")
 #: What could move a terminal's cursor, or begin a line that nobody wrote.
 _CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-_NS_PER_US: Final = 1_000
-_US_PER_S: Final = 1_000_000
-
-Level = Literal["debug", "info", "warning", "error", "critical"]
 
 
 def configure(
@@ -40,10 +35,8 @@ def configure(
     now_ns: Callable[[], Nanos],
     *,
     secrets: Iterable[str] = (),
-    level: Level = "info",
-    is_json: bool | None = None,
 ) -> None:
-    """Send the logs of the engine and of its libraries to ``stream``, in one form.
+    """Send the logs of the engine and of its libraries to ``stream``: text on a terminal, JSON otherwise.
 
     Parameters
     ----------
@@ -53,12 +46,7 @@ def configure(
         The time of the run, nanoseconds UTC.
     secrets : iterable of str
         Texts that must never appear, wherever they stand; see ``secrets_of``.
-    level : str
-        Least level that is written.
-    is_json : bool or None
-        None: text on a terminal, JSON otherwise.
     """
-    is_text = stream.isatty() if is_json is None else not is_json
     mask = _mask_of(secrets)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -70,8 +58,8 @@ def configure(
     # Not the traceback with the values of variables: those are where secrets are.
     plain = structlog.dev.plain_traceback
     render: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
-        if is_text
+        [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
+        if stream.isatty()
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
     )
 
@@ -86,10 +74,10 @@ def configure(
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level.upper())
+    root.setLevel(logging.INFO)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
 
@@ -126,19 +114,9 @@ def is_secret_name(name: str) -> bool:
     return not _SECRET_WORDS.isdisjoint(re.split(r"[^a-z]+", name.lower()))
 
 
-def iso(ts_ns: Nanos) -> str:
-    """Return an instant as text, UTC, to the microsecond.
-
-    >>> iso(1_700_000_000_123_456_789)
-    '2023-11-14T22:13:20.123456Z'
-    """
-    seconds, micros = divmod(ts_ns // _NS_PER_US, _US_PER_S)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
-
-
 def _stamp(now_ns: Callable[[], Nanos]) -> Processor:
     def stamp(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-        line["ts"], line["written"] = iso(now_ns()), iso(wall_ns())
+        line["ts"], line["written"] = instant(now_ns()), instant(wall_ns())
         return line
 
     return stamp
@@ -147,7 +125,7 @@ def _stamp(now_ns: Callable[[], Nanos]) -> Processor:
 def _readable_instants(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
     """Write ``ts_close_ns=…`` as ``ts_close="2026-…"``."""
     for name in [name for name, value in line.items() if name.endswith("_ns") and type(value) is int]:
-        line[name.removesuffix("_ns")] = iso(line.pop(name))
+        line[name.removesuffix("_ns")] = instant(line.pop(name))
     return line
 
 

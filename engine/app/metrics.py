@@ -23,9 +23,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from engine.app.health_view import HealthView, unready
-from engine.events import Nanos, Reject, TradingState
+from engine.events import SECOND_NS, Nanos, Reject, TradingState
 
-_NS_PER_S: Final = 1e9
 _S_PER_MIN: Final = 60.0
 _STEP_S: Final = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 _COMMIT_S: Final = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
@@ -49,7 +48,6 @@ _GAUGES: Final[tuple[tuple[str, str, _Reader], ...]] = (
     ("astra_inbox_waiting", "Arrivals not stepped yet", lambda v: v.waiting),
     ("astra_uncommitted_records", "Records stepped, not on disk yet", lambda v: v.seq - v.durable_seq),
     ("astra_heartbeat_age_seconds", "Time since the event loop went round", lambda v: v.beat_age_s),
-    ("astra_journal_failed", "1 when the journal takes nothing any more", lambda v: bool(v.journal_error)),
     ("astra_feed_connected", "1 while the feed is connected", lambda v: v.is_feed_connected),
     ("astra_var_limit_usd", "VaR limit in force", lambda v: v.var_limit_usd),
     ("astra_var_peak_usd", "Largest VaR of this epoch", lambda v: v.status.var_peak_usd),
@@ -199,7 +197,7 @@ def _sinks(view: HealthView) -> Iterator[Metric]:
 
 
 def _age_s(view: HealthView, ts_ns: Nanos) -> float:
-    return (view.now_ns - ts_ns) / _NS_PER_S if ts_ns else math.nan
+    return (view.now_ns - ts_ns) / SECOND_NS if ts_ns else math.nan
 
 
 def _risk(view: HealthView, name: str) -> float:

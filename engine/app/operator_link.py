@@ -18,18 +18,16 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import aiomqtt
+import msgspec
 import structlog
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from redis.exceptions import RedisError, ResponseError
 
 from engine.clock import Clock, stopwatch_s
-from engine.commands import MESSAGE_BYTES_MAX, Keys, is_signed, read_body, read_message
-from engine.connections import answered, redis_client
+from engine.commands import MESSAGE_BYTES_MAX, NOBODY, Keys, attributed, read_message
+from engine.connections import answered, is_cancelled, mqtt_subscriber, redis_client, waits_s
 from engine.events import Command
 from engine.links import MqttLink, RedisLink
-from engine.sinks import mqtt
 
 #: A command, and what to call once it is on disk.
 Received: TypeAlias = tuple[Command, Callable[[], None]]
@@ -40,7 +38,6 @@ GROUP: Final = "engine"
 _BLOCK_MS: Final = 250
 _POLL_S: Final = 0.2
 _BATCH: Final = 50
-_BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _SESSION_S: Final = 3600
 _PACKET_MAX: Final = MESSAGE_BYTES_MAX + 4096
 _IN_FLIGHT: Final = 20
@@ -81,20 +78,19 @@ class Admission:
 
     def admit(self, data: bytes) -> Command | None:
         """Return a message as the command to record, stamped; None if it is only counted."""
-        command = read_message(data, self._clock.now_ns())
-        if command is not None and self._is_new(command):
+        now_ns = self._clock.now_ns()
+        command = read_message(data, now_ns) or Command(now_ns, data[:_KEPT].decode(errors="replace"), "")
+        command = attributed(command, self._keys)
+        if command.signed_by != NOBODY and self._is_new(command):
             return command
         if not self._takes_token():
             self.dropped += 1
             return None
-        if command is None:
-            return Command(self._clock.now_ns(), data[:_KEPT].decode(errors="replace"), "")
-        return Command(command.ts_ns, command.body[:_KEPT], command.signature)
+        return msgspec.structs.replace(command, body=command.body[:_KEPT])
 
     def _is_new(self, command: Command) -> bool:
-        """Whether it is signed, and was not seen lately."""
-        body = read_body(command.body)
-        if body is None or command.signature in self._seen or not is_signed(command, body, self._keys):
+        """Whether it was not seen lately."""
+        if command.signature in self._seen:
             return False
         self._seen[command.signature] = None
         if len(self._seen) > _REMEMBERED:
@@ -147,7 +143,7 @@ class _RedisCommands:
         self._durable: list[bytes] = []
 
     async def commands(self) -> AsyncIterator[Received]:
-        failures = 0
+        waits, is_told = waits_s(), False
         while True:
             client: Any = redis_client(self._link, self._name)
             try:
@@ -156,7 +152,7 @@ class _RedisCommands:
                 while True:
                     await self._confirm(client)
                     entries = await self._read(client, after)
-                    failures = 0
+                    waits, is_told = waits_s(), False
                     for id_, fields in entries:
                         if (received := self._received(id_, fields)) is not None:
                             yield received
@@ -165,11 +161,11 @@ class _RedisCommands:
                     elif not entries:
                         after = b"0"  # a connection that died may have been given some at its end
             except (RedisError, OSError) as error:
-                failures = _note(failures, "redis", repr(self._link), error)
+                is_told = is_told or _tell_lost("redis", error)
             finally:
                 with suppress(RedisError, OSError):
                     await client.aclose()
-            await asyncio.sleep(_pause_s(failures))
+            await asyncio.sleep(next(waits))
 
     async def _make_group(self, client: Any) -> None:
         """Make stream and group where they are not; a server that lost its data has lost them too."""
@@ -213,30 +209,27 @@ class _MqttCommands:
         self._admission = admission
 
     async def commands(self) -> AsyncIterator[Received]:
-        failures = 0
+        waits, is_told = waits_s(), False
         options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
         while True:
             client = self._new_client()
             try:
                 async with client:
                     await client.subscribe(self._topic, options=options)
-                    _heed_cancellation()
-                    failures = 0
+                    if is_cancelled():  # connecting and subscribing may have forgotten it
+                        raise asyncio.CancelledError
+                    waits, is_told = waits_s(), False
                     async for message in client.messages:
                         if (received := self._received(client, message)) is not None:
                             yield received
             except (aiomqtt.MqttError, OSError) as error:
-                failures = _note(failures, "mqtt", repr(self._link), error)
-            await asyncio.sleep(_pause_s(failures))
+                is_told = is_told or _tell_lost("mqtt", error)
+            await asyncio.sleep(next(waits))
 
     def _new_client(self) -> aiomqtt.Client:
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = _SESSION_S
-        properties.ReceiveMaximum = _IN_FLIGHT
-        properties.MaximumPacketSize = _PACKET_MAX
-        client = mqtt.connect(self._link, identifier=self._name, clean_start=False, properties=properties)
-        client._client.manual_ack_set(True)  # what the wrapper does not pass on
-        return client
+        return mqtt_subscriber(
+            self._link, self._name, kept_s=_SESSION_S, in_flight_max=_IN_FLIGHT, packet_max_bytes=_PACKET_MAX
+        )
 
     def _received(self, client: aiomqtt.Client, message: aiomqtt.Message) -> Received | None:
         body = message.payload if isinstance(message.payload, bytes | bytearray) else b""
@@ -245,13 +238,6 @@ class _MqttCommands:
             _acknowledge(client, message)
             return None
         return command, partial(_acknowledge, client, message)
-
-
-def _heed_cancellation() -> None:
-    """Stop if told to: connecting and subscribing wait with ``asyncio.wait_for``, which may forget it."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _acknowledge(client: aiomqtt.Client, message: aiomqtt.Message) -> None:
@@ -308,12 +294,7 @@ def _read_plain(path: Path) -> bytes:
         return file.read(MESSAGE_BYTES_MAX + 1)
 
 
-def _note(failures: int, transport: str, link: str, error: Exception) -> int:
-    """Tell of the first failure in a row; return how many there are now."""
-    if failures == 0:
-        _log.warning("operator_link_lost", transport=transport, link=link, error=str(error))
-    return failures + 1
-
-
-def _pause_s(failures: int) -> float:
-    return _BACKOFF_S[min(failures, len(_BACKOFF_S)) - 1] if failures else _BACKOFF_S[0]
+def _tell_lost(server: str, error: Exception) -> bool:
+    """Tell that operators cannot be heard by a server; True, since it is told once an outage."""
+    _log.warning("operator link lost", server=server, error=str(error))
+    return True

@@ -8,7 +8,6 @@ verdict is known by the nonce of its command.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -20,15 +19,14 @@ from redis.exceptions import RedisError
 
 from engine.app.addresses import mqtt_link, redis_link
 from engine.app.config import Config
-from engine.app.config_tables import DaemonTable
 from engine.app.operator_link import FIELD
 from engine.app.state_folder import StateFolder
 from engine.clock import stopwatch_s
 from engine.commands import message_of
-from engine.connections import redis_client
+from engine.connections import mqtt_client, redis_client
+from engine.disk import OS_DISK, write_whole
 from engine.errors import ServiceError
 from engine.events import Command, CommandJudged, Nanos
-from engine.sinks import mqtt
 
 Way: TypeAlias = Literal["redis", "mqtt", "spool"]
 Document: TypeAlias = dict[str, Any]
@@ -130,12 +128,7 @@ def _read(path: Path) -> bytes | None:
 
 def _put(folder: Path, name: str, message: bytes) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
-    partial = folder / f".{name}.part"
-    with partial.open("xb") as file:
-        file.write(message)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(folder / name)
+    write_whole(OS_DISK, folder / name, message)
 
 
 @asynccontextmanager
@@ -159,7 +152,7 @@ async def line_to(config: Config, way: Way | None) -> AsyncIterator[Line]:
                 with suppress(RedisError, OSError):
                     await client.aclose()
         elif chosen == "mqtt" and mqtt_ is not None:
-            async with mqtt.connect(mqtt_) as connection:
+            async with mqtt_client(mqtt_) as connection:
                 line = MqttLine(connection, f"{mqtt_.topic}/{instance}")
                 listening = asyncio.create_task(line.listen())
                 try:
@@ -185,7 +178,7 @@ async def line_to(config: Config, way: Way | None) -> AsyncIterator[Line]:
 
 
 def _state_folder(config: Config) -> StateFolder:
-    state = StateFolder((config.daemon or DaemonTable()).state_dir)
+    state = StateFolder(config.daemon.state_dir)
     if not state.root.is_dir():
         raise ServiceError(
             "S034",

@@ -23,8 +23,8 @@ from engine.app.keys import keys_from_environment
 from engine.app.source import Source, fingerprint_of, open_source
 from engine.app.statistics import EquityStatistics, periods_per_year
 from engine.app.wiring import build_loop, read_history
-from engine.clock import stopwatch_s
-from engine.commands import Keys
+from engine.clock import instant, stopwatch_s
+from engine.commands import Keys, attributed
 from engine.desk import ROUTINE_EVENTS
 from engine.errors import DataError, InvariantError
 from engine.events import BarSlice, Command, Event, Record, Signal, TradingState
@@ -102,6 +102,7 @@ def replay(
     source, fingerprint = open_source(config), fingerprint_of(config)
     orders, command_text = run_files.read_command_file(commands)
     keys = keys_from_environment() if orders else Keys()
+    orders = [attributed(order, keys) for order in orders]
     history = read_history(config.risk.history, config.symbols, source.first_day)
     folder = run_files.make_folder(config, out)
     listener.on_start(config, folder.name, len(config.symbols), source.n_sessions, source.feed.n_rows)
@@ -303,8 +304,7 @@ def _journal_digest(past: run_files.PastRun, folder: Path) -> str:
     history = None
     if config.risk.history is not None:  # only then does it matter on which day the tape begins
         history = read_history(config.risk.history, config.symbols, open_source(config).first_day)
-    keys = keys_from_environment() if past.commands else Keys()
-    loop = build_loop(config, history, keys, lambda *_: None)
+    loop = build_loop(config, history, Keys(), lambda *_: None)
     return loop.replay_journal(JournalReader(folder))
 
 
@@ -330,11 +330,11 @@ def lookahead(config: Config) -> dict[str, Any]:
         seen = _signals(config, open_source(config, last_ns=cut_ns), history, [])
         if seen != past:
             odd = [signal for signal in (*past, *seen) if (signal in past) != (signal in seen)]
-            changed.append(f"cut at {run_files.iso(cut_ns)}: {odd[0] if odd else 'order differs'}")
+            changed.append(f"cut at {instant(cut_ns)}: {odd[0] if odd else 'order differs'}")
     return {
         "is_equal": not changed,
         "signals": len(whole),
-        "cuts": [run_files.iso(cut_ns) for cut_ns in cuts],
+        "cuts": [instant(cut_ns) for cut_ns in cuts],
         "changed": changed,
     }
 

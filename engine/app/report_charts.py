@@ -10,12 +10,10 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from engine.events import FloatArray, IntArray
+from engine.events import DAY_NS, SECOND_NS, FloatArray, IntArray
 
 #: About as many points as a chart has pixels.
 POINTS_MAX: Final = 2_000
-_SECOND_NS: Final = 1_000_000_000
-_DAY_NS: Final = 86_400 * _SECOND_NS
 
 
 class Clock:
@@ -48,11 +46,11 @@ class Clock:
         out = []
         for ts in ts_ns.tolist():
             offset = self._local(ts).utcoffset()
-            out.append((ts // _SECOND_NS + int(offset.total_seconds() if offset else 0)) // 60)
+            out.append((ts // SECOND_NS + int(offset.total_seconds() if offset else 0)) // 60)
         return out
 
     def _local(self, ts_ns: int) -> datetime:
-        return datetime.fromtimestamp(ts_ns // _SECOND_NS, self._zone)
+        return datetime.fromtimestamp(ts_ns // SECOND_NS, self._zone)
 
 
 def extremes(values: FloatArray, points_max: int) -> IntArray:
@@ -156,14 +154,14 @@ def _sent(values: FloatArray, rows: IntArray, unit: str) -> float | list[float |
 
 def utc_day(ts_ns: int) -> int:
     """Return the session of a bar that ended at ``ts_ns``: UTC date of ``ts - 1 ns``, days since 1970."""
-    return (ts_ns - 1) // _DAY_NS
+    return (ts_ns - 1) // DAY_NS
 
 
 def session_starts(ts_ns: IntArray) -> IntArray:
     """Return the rows that begin a session (``utc_day``)."""
     if not len(ts_ns):
         return np.array([], dtype=np.int64)
-    days = (ts_ns - 1) // _DAY_NS
+    days = (ts_ns - 1) // DAY_NS
     return np.concatenate(([0], np.flatnonzero(np.diff(days)) + 1))
 
 

@@ -13,7 +13,6 @@ from engine.app import logs
 from engine.app.addresses import mqtt_link, redis_link
 from engine.app.assembly import assemble
 from engine.app.config import Config
-from engine.app.config_tables import DaemonTable
 from engine.app.demo import LEAD_MIN
 from engine.app.keys import keys_of
 from engine.app.live_run import Links, LiveRun
@@ -53,15 +52,12 @@ def run(config: Config, options: RunOptions, terminal: Listener) -> int:
     AstraError
         For a state, journal, feed or server that cannot be used.
     """
-    table = config.daemon or DaemonTable()
     with ExitStack() as stack:
-        state = stack.enter_context(locked(table.state_dir))
+        state = stack.enter_context(locked(config.daemon.state_dir))
         links = _links(config, options, state, stack)
         keys = keys_of()
-        warm_up()
         parts = assemble(
             config,
-            table,
             state,
             keys,
             speed=options.speed,
@@ -69,8 +65,9 @@ def run(config: Config, options: RunOptions, terminal: Listener) -> int:
             new_epoch=options.new_epoch,
             accept_version=options.accept_version,
         )
+        warm_up()
         logs.configure(sys.stderr, parts.clock.now_ns, secrets=logs.secrets_of(os.environ))
-        return asyncio.run(LiveRun(config, table, state, links, parts, keys, terminal).serve())
+        return asyncio.run(LiveRun(config, state, links, parts, keys, terminal).serve())
 
 
 def _links(config: Config, options: RunOptions, state: StateFolder, stack: ExitStack) -> Links:

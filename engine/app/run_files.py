@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import math
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 
+from engine.app.build import installed_version, version_of
 from engine.app.config import Config, config_hash, load, resolved_toml
 from engine.app.source import fingerprint_of
 from engine.app.statistics import EquityStatistics
-from engine.clock import wall_ns
+from engine.clock import instant_name, wall_ns
 from engine.commands import read_commands
 from engine.errors import CommandError, ConfigError, DataError
 from engine.events import Command
@@ -34,11 +33,6 @@ class PastRun(msgspec.Struct, frozen=True):
     commands: Path | None
 
 
-def iso(ts_ns: int) -> str:
-    """Write an instant: 2018-02-20T14:31:00Z."""
-    return str(np.datetime64(ts_ns, "ns").astype("datetime64[s]")) + "Z"
-
-
 def make_folder(config: Config, out: Path | None) -> Path:
     """Create the run folder; an existing one is never written over.
 
@@ -50,8 +44,7 @@ def make_folder(config: Config, out: Path | None) -> Path:
     if out is None:
         stem = Path(config.source.name).stem
         name = stem if stem != "astra" else config.output.dir.parent.name or stem
-        stamp = np.datetime64(wall_ns(), "ns").astype("datetime64[s]").item().strftime("%Y%m%dT%H%M%SZ")
-        out = _free(config.output.dir / f"{stamp}-{name}")
+        out = _free(config.output.dir / f"{instant_name(wall_ns())}-{name}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         hint = "A run never writes over another one. Choose a new folder or remove this one."
         raise ConfigError("C012", f"run folder {out} exists and is not empty", "--out", hint)
@@ -183,7 +176,7 @@ def write(
     if command_text:
         (folder / _COMMANDS_NAME).write_text(command_text, encoding="utf-8")
     run = {
-        "version": _version("astra-quant"),
+        "version": installed_version(),
         "argv": argv,
         "config_hash": config_hash(config),
         "data": {
@@ -196,7 +189,7 @@ def write(
         "commands": _COMMANDS_NAME if command_text else None,
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: version_of(name) for name in _PACKAGES},
         "exit_reason": summary_["exit_reason"],
     }
     _dump(folder / "run.json", run)
@@ -206,13 +199,6 @@ def write(
 
 def _dump(path: Path, document: dict[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def read_past_run(folder: Path, data: Path | None) -> PastRun:

@@ -7,6 +7,7 @@ started it ends, in whatever way: a watchdog waits on a pipe whose other end onl
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -68,7 +69,7 @@ class RedisServer:
     folder : Path or None
         Where it keeps its data; None for a temporary folder that goes when the server is stopped.
     port : int
-        0 takes a free one, which stays the same when the server is started again.
+        0 takes a free one, which the folder keeps: followers find the server again.
     password : str
         Of the default user; empty for none.
     acl_file : Path or None
@@ -86,10 +87,10 @@ class RedisServer:
         acl_file: Path | None = None,
         appendonly: bool = True,
     ) -> None:
-        self.port = port or _free_port()
         self.password = password
         self._own = tempfile.mkdtemp(prefix="astra-redis-") if folder is None else ""
         self.folder = Path(self._own) if folder is None else folder.resolve()
+        self.port = port or _port_of(self.folder)
         self._acl_file = acl_file
         self._appendonly = appendonly
         self._child: _Child | None = None
@@ -160,7 +161,7 @@ class MqttBroker:
     folder : Path or None
         For its configuration and log; None for a temporary folder that goes when the broker is stopped.
     port : int
-        0 takes a free one, which stays the same when the broker is started again.
+        0 takes a free one, which the folder keeps: followers find the broker again.
     users : dict
         Password by name; empty lets everybody in. The first one is that of ``link``.
     """
@@ -168,10 +169,10 @@ class MqttBroker:
     def __init__(
         self, folder: Path | None = None, *, port: int = 0, users: dict[str, str] | None = None
     ) -> None:
-        self.port = port or _free_port()
         self.users = users or {}
         self._own = tempfile.mkdtemp(prefix="astra-mqtt-") if folder is None else ""
         self.folder = Path(self._own) if folder is None else folder.resolve()
+        self.port = port or _port_of(self.folder)
         self._child: _Child | None = None
 
     @property
@@ -198,7 +199,8 @@ class MqttBroker:
             path = _private_file(self.folder / "broker.toml", config)
             # -P: a folder of the user's that is named like the package must not hide it.
             command = [sys.executable, "-P", "-m", "iotcore", "--log-level", "ERROR", "--config", str(path)]
-            self._child = _Child("MQTT", self.port, command, self.folder / "broker.log", _listens)
+            # It tells of every packet, whatever it is told: a log would fill the disk.
+            self._child = _Child("MQTT", self.port, command, Path(os.devnull), _listens)
         return self
 
     def stop(self) -> None:
@@ -298,10 +300,20 @@ def _private_file(path: Path, text: str) -> Path:
     return path
 
 
-def _free_port() -> int:
+def _port_of(folder: Path) -> int:
+    """Return the port a folder has had before if it is free, else a free one, and note it."""
+    note = folder / "port"
+    with suppress(OSError, ValueError), socket.socket() as probe:
+        port = int(note.read_text(encoding="ascii"))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((_HOST, port))
+        return port
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
-        return int(probe.getsockname()[1])
+        port = int(probe.getsockname()[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(str(port), encoding="ascii")
+    return port
 
 
 def _refuse_taken(name: str, port: int) -> None:

@@ -34,9 +34,8 @@ def sinks_of(
     if redis is not None:
         from engine.sinks.redis import RedisSink
 
-        sinks["redis"] = RedisSink(
-            redis, wire, config.redis.stream_max if config.redis is not None else 100_000
-        )
+        kept = {} if config.redis is None else {"stream_max": config.redis.stream_max}
+        sinks["redis"] = RedisSink(redis, wire, **kept)
     if mqtt is not None:
         from engine.sinks.mqtt import MqttSink
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from engine.app.config import Config
 from engine.app.config_errors import symbols_absent
 from engine.app.plugins import registry
-from engine.events import Nanos, Record
+from engine.events import SECOND_NS, Nanos, Record
 from engine.ports import Feed
 from feeds.calendars import zone_of
 from feeds.context import FeedContext
 from feeds.files import fingerprint, symbols_in
-
-_NS_PER_S: Final = 1_000_000_000
 
 
 class Source:
@@ -101,6 +99,6 @@ def _instant(text: str, zone: ZoneInfo, *, is_end: bool) -> Nanos:
     """Read a bound: a minute belongs to the date it ends in, so a date is (midnight, next midnight]."""
     stamp = datetime.fromisoformat(text)
     if len(text) > len("2026-01-05"):
-        return int(stamp.timestamp()) * _NS_PER_S
+        return int(stamp.timestamp()) * SECOND_NS
     midnight = stamp.replace(tzinfo=zone) + timedelta(days=1 if is_end else 0)
-    return int(midnight.timestamp()) * _NS_PER_S + (0 if is_end else 1)
+    return int(midnight.timestamp()) * SECOND_NS + (0 if is_end else 1)

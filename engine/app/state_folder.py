@@ -6,14 +6,14 @@ import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from engine.clock import instant_name
 from engine.errors import ServiceError
-from engine.events import Nanos
+from engine.events import SECOND_NS, Nanos
 
 #: What belongs to one epoch, and is put aside when a new one begins.
 _OF_AN_EPOCH: Final = ("journal", "snapshots", "cursors.json")
@@ -61,9 +61,9 @@ class StateFolder(msgspec.Struct, frozen=True):
 
     def new_epoch(self, now_ns: Nanos) -> str:
         """Name an epoch that begins now; ids are unique in an epoch, so no earlier one may have its name."""
-        while (self.root / "archive" / epoch_at(now_ns)).exists():
-            now_ns += 1_000_000_000
-        return epoch_at(now_ns)
+        while (self.root / "archive" / instant_name(now_ns)).exists():
+            now_ns += SECOND_NS
+        return instant_name(now_ns)
 
     def put_aside(self, epoch: str) -> Path:
         """Move everything of an epoch to ``archive/EPOCH``; nothing is deleted."""
@@ -105,12 +105,3 @@ def locked(root: Path) -> Iterator[StateFolder]:
                 "Two engines would write one journal. Stop the other one, or name another state_dir.",
             ) from None
         yield StateFolder(root)
-
-
-def epoch_at(now_ns: Nanos) -> str:
-    """Name an epoch after the instant it began.
-
-    >>> epoch_at(1_700_000_000_000_000_000)
-    '20231114T221320Z'
-    """
-    return f"{datetime.fromtimestamp(now_ns // 1_000_000_000, UTC):%Y%m%dT%H%M%SZ}"

@@ -10,10 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from engine.events import FloatArray, IntArray
+from engine.events import DAY_NS, FloatArray, IntArray
 from feeds.calendars import AROUND_THE_CLOCK, minutes_per_session
 
-_DAY_NS: Final = 86_400_000_000_000
 #: Below this many sessions no Sharpe ratio is given: its standard error would exceed 3.5.
 SESSIONS_MIN: Final = 20
 #: Gross holdings below half a cent are a flat book.
@@ -106,7 +105,7 @@ class EquityStatistics:
         self._last = float(equity[-1])
         self._bars += len(equity)
         self._total_usd += float(np.sum(equity))
-        self._close_sessions((ts_ns[is_known] - 1) // _DAY_NS, equity)
+        self._close_sessions((ts_ns[is_known] - 1) // DAY_NS, equity)
 
     def _merge(self, returns: FloatArray) -> None:
         """Merge mean and sum of squares of two samples (Chan, Golub and LeVeque, 1983)."""

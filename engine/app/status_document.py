@@ -1,6 +1,6 @@
 """The status document: what a running engine says about itself, for people and programs.
 
-The daemon writes it after every minute, after every command and every few seconds: to ``status.json`` in the
+The daemon writes it every second and after every command: to ``status.json`` in the
 state folder, to the Redis key ``astra:<instance>:status`` and to the retained MQTT topic
 ``<topic>/<instance>/status``. Figures that are unknown are null. docs/operator.md lists the fields.
 """
@@ -13,15 +13,14 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.bus import Bus
-from engine.controls import Controls
+from engine.controls import VAR_LIMIT, Controls
 from engine.desk import TradingDesk
-from engine.events import Nanos
+from engine.events import SECOND_NS, Nanos
+from engine.loop import Loop
 from engine.status import Status
 
 #: Raised when a field changes its meaning; new fields do not raise it.
 FORMAT: Final = 1
-_NS_PER_S: Final = 1_000_000_000
 
 
 class Extras(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,20 +29,18 @@ class Extras(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     instance, epoch, version : str
-    controls : Controls
-        Of the bus.
-    positions : mapping of str to float
-        Shares by symbol, without zeros; ``positions_of``.
+    phase : str
+        Of the process: ``running``, ``stopped``, ...
     written_ns : int
         The wall clock; differs from ``now_ns`` when a tape is played.
     speed : float
         Seconds of the run in a second.
-    seq, durable_seq : int
-        Last record taken, and last on disk.
+    durable_seq : int
+        Last record on disk.
     outbox : mapping of str to int
         Effects that wait for each sink.
     feed : mapping of str to object
-        Whatever the feed says of its connection (``is_connected``, ``detail``, counters).
+        Its kind, ``is_connected`` and ``reconnects``.
     commands_dropped : int
         Messages that were no signed commands and came too fast to be recorded.
     """
@@ -51,61 +48,56 @@ class Extras(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     epoch: str
     version: str
-    controls: Controls
+    phase: str = "running"
     written_ns: Nanos
-    positions: Mapping[str, float] = {}
     speed: float = 1.0
-    seq: int = 0
     durable_seq: int = 0
     outbox: Mapping[str, int] = {}
     feed: Mapping[str, Any] = {}
     commands_dropped: int = 0
 
 
-def positions_of(desk: TradingDesk | None) -> dict[str, float]:
-    """Return the shares held, by symbol."""
+def _positions(desk: TradingDesk | None) -> dict[str, float]:
+    """Return the shares held, by symbol, without zeros."""
     if desk is None:
         return {}
     held = zip(desk.book.layout.symbols, desk.book.quantity.tolist(), strict=True)
     return {symbol: quantity for symbol, quantity in held if quantity != 0.0}
 
 
-def controls_and_positions(bus: Bus) -> dict[str, Any]:
-    """Return what ``Extras`` takes from the core."""
-    return {"controls": bus.controls, "positions": positions_of(bus.desk)}
-
-
-def document(status: Status, now_ns: Nanos, extras: Extras) -> dict[str, Any]:
+def document(loop: Loop, now_ns: Nanos, extras: Extras) -> dict[str, Any]:
     """Build the document.
 
     Parameters
     ----------
-    status : Status
-        The read model.
+    loop : Loop
+        Read model, limits and positions are its own.
     now_ns : int
         The engine's clock.
     extras : Extras
     """
+    status, controls = loop.status, loop.bus.controls
     return {
         "format": FORMAT,
         "mode": "PAPER",
         "instance": extras.instance,
         "epoch": extras.epoch,
         "version": extras.version,
+        "phase": extras.phase,
         "now_ns": now_ns,
         "written_ns": extras.written_ns,
         "speed": extras.speed,
-        "seq": extras.seq,
+        "seq": loop.seq,
         "durable_seq": extras.durable_seq,
         "trading_state": status.trading_state.value,
         "halt_id": status.halt_id,
         "halt_reason": status.halt_reason,
-        **_risk_fields(status, extras.controls),
+        **_risk_fields(status, controls),
         **_book_fields(status),
-        "positions": dict(extras.positions),
+        "positions": _positions(loop.bus.desk),
         "last_minute_ns": status.ts_ns,
         "last_bar_ns": status.last_bar_ns,
-        "last_bar_age_s": (now_ns - status.last_bar_ns) / _NS_PER_S if status.last_bar_ns else None,
+        "last_bar_age_s": (now_ns - status.last_bar_ns) / SECOND_NS if status.last_bar_ns else None,
         "bars": {
             "accepted": status.accepted,
             "pending": status.pending,
@@ -115,7 +107,7 @@ def document(status: Status, now_ns: Nanos, extras: Extras) -> dict[str, Any]:
             name: getattr(status, name)
             for name in ("slices", "sessions", "signals", "rebalances", "fills", "halts", "alerts")
         },
-        "limits": _limit_fields(extras.controls),
+        "limits": _limit_fields(controls),
         "verdicts": [msgspec.structs.asdict(verdict) for verdict in status.verdicts],
         "outbox": dict(extras.outbox),
         "feed": dict(extras.feed),
@@ -129,7 +121,7 @@ def encode(status_document: Mapping[str, Any]) -> bytes:
 
 
 def _risk_fields(status: Status, controls: Controls) -> dict[str, Any]:
-    risk, limit = status.risk, controls.settings.get("var_limit_usd")
+    risk, limit = status.risk, controls.settings.get(VAR_LIMIT)
     var_usd = _known(risk.var_usd) if risk is not None else None
     limit_usd = limit.value if limit is not None else None
     return {

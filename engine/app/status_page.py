@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from engine.app.render import percent, usd
-from engine.events import Nanos
+from engine.clock import instant
+from engine.events import SECOND_NS, Nanos
 
-_NS_PER_S: Final = 1_000_000_000
 #: A document older than this says what was, not what is.
 STALE_S: Final = 15.0
 _POSITIONS_SHOWN: Final = 12
@@ -46,13 +45,19 @@ def page(document: Mapping[str, Any], wall_ns: Nanos) -> str:
 
 
 def _heading(document: Mapping[str, Any]) -> str:
-    words = (document["instance"], document["mode"], document["version"], f"epoch {document['epoch']}")
+    words = (
+        document["instance"],
+        document["mode"],
+        document["phase"],
+        document["version"],
+        f"epoch {document['epoch']}",
+    )
     return "  ".join(str(word) for word in words)
 
 
 def _as_of(document: Mapping[str, Any], wall_ns: Nanos) -> str:
-    age_s = (wall_ns - document["written_ns"]) / _NS_PER_S
-    text = f"{_instant(document['now_ns'])}  written {duration(age_s)} ago"
+    age_s = (wall_ns - document["written_ns"]) / SECOND_NS
+    text = f"{_to_second(document['now_ns'])}  written {duration(age_s)} ago"
     if document["speed"] != 1.0:
         text += f"  speed {document['speed']:g}x"
     if age_s > STALE_S:
@@ -113,7 +118,7 @@ def _limits(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     for name, limit in document["limits"].items():
         text = f"{name} {limit['value']:,.10g}"
         if limit["revert_ns"]:
-            lent.append(f"{text} until {_instant(limit['revert_ns'])}, then {limit['standing']:,.10g}")
+            lent.append(f"{text} until {_to_second(limit['revert_ns'])}, then {limit['standing']:,.10g}")
         else:
             standing.append(text)
     lines = [*(["  ".join(standing)] if standing else []), *lent]
@@ -138,14 +143,13 @@ def _verdict(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     last = document["verdicts"][-1]
     why = f": {last['reason']}" if last["reason"] else ""
-    text = (
-        f"{_instant(last['ts_ns'])}  {last['kind']} by {last['principal'] or 'nobody'} {last['verdict']}{why}"
-    )
-    return [("command", text)]
+    who = last["principal"] or "nobody"
+    said = f"{_to_second(last['ts_ns'])}  {last['kind']} by {who} {last['verdict']}{why}"
+    return [("command", said)]
 
 
-def _instant(ts_ns: Nanos) -> str:
-    return f"{datetime.fromtimestamp(ts_ns // _NS_PER_S, UTC):%Y-%m-%d %H:%M:%S}Z"
+def _to_second(ts_ns: Nanos) -> str:
+    return instant(ts_ns // SECOND_NS * SECOND_NS)
 
 
 def duration(seconds: float) -> str:

@@ -38,10 +38,6 @@ class Systemd:
         """Say that start-up, recovery included, is over."""
         self._tell("READY=1")
 
-    def status(self, text: str) -> None:
-        """Set the line that ``systemctl status`` shows."""
-        self._tell("STATUS=" + " ".join(text.split()))
-
     def pet(self) -> None:
         """Keep systemd's own watchdog quiet; call only while healthy."""
         self._tell("WATCHDOG=1")

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 from engine.app.render import percent, rate, usd
 from engine.events import (
+    SECOND_NS,
     Alert,
     AllocationDone,
     CommandJudged,
@@ -86,8 +87,8 @@ class Terminal:
 
     def __init__(self, version: str, stream: TextIO | None = None, verb: str = "replay") -> None:
         self._version = version
-        self._verb = verb
         self._is_limited = verb == "replay"
+        self._title = "replay  run " if self._is_limited else f"{verb}  "
         self._stream = stream or sys.stdout
         self._zone: tzinfo = ZoneInfo("UTC")
         self._zone_name = "UTC"
@@ -130,10 +131,9 @@ class Terminal:
         ]
         data = shown(getattr(config.feed.options, "path", config.feed.kind))
         bars = f"{n_bars:,} bars" if n_bars else "bars as they come"
-        self._write(f"astra {self._version}  {self._verb}  run {run_name}   PAPER  seed {risk.seed}")
-        self._write(
-            f"data   {data}  {n_symbols} symbols  {_count(n_sessions, 'session')} {self._calendar}  {bars}"
-        )
+        self._write(f"astra {self._version}  {self._title}{run_name}   PAPER  seed {risk.seed}")
+        sessions = f"{_count(n_sessions, 'session')} " if n_sessions else ""
+        self._write(f"data   {data}  {n_symbols} symbols  {sessions}{self._calendar}  {bars}")
         self._write("   ".join(word for word in words if word))
         self._write("")
         if self._stream.isatty() and self._is_limited:
@@ -275,7 +275,7 @@ class Terminal:
         self._lines_session = self._signals_session = 0
 
     def _local(self, ts_ns: int) -> datetime:
-        return datetime.fromtimestamp(ts_ns // 1_000_000_000, self._zone)
+        return datetime.fromtimestamp(ts_ns // SECOND_NS, self._zone)
 
     def _write(self, text: str) -> None:
         if self._progress is not None:

@@ -8,14 +8,14 @@ from typing import Any, Final
 import msgspec
 
 from engine.app.assembly import Assembly
+from engine.app.build import installed_version
 from engine.app.config import Config
-from engine.app.config_tables import DaemonTable
+from engine.app.config_tables import AlertsTable
 from engine.app.daemon import Daemon
 from engine.app.health_view import HealthView, Phase
 from engine.app.operator_link import Admission
 from engine.app.sinks import FILE
-from engine.app.status_document import Extras, controls_and_positions, document, encode
-from engine.app.verbs.about import installed_version
+from engine.app.status_document import Extras, document, encode
 from engine.app.watchdog import Watchdog
 from engine.clock import wall_ns
 from engine.controls import VAR_LIMIT
@@ -32,7 +32,6 @@ class View(msgspec.Struct):
     """Looks at the parts of a run; every answer is taken when it is asked for."""
 
     config: Config
-    table: DaemonTable
     parts: Assembly
     daemon: Daemon
     couriers: Couriers
@@ -45,7 +44,7 @@ class View(msgspec.Struct):
     def still(self) -> HealthView:
         """Return a still for health and metrics."""
         parts, daemon, feed = self.parts, self.daemon, self._feed()
-        alerts = self.config.alerts
+        alerts = self.config.alerts or AlertsTable()
         settings = parts.loop.bus.controls.settings
         return HealthView(
             instance=self.config.operator.instance,
@@ -60,12 +59,12 @@ class View(msgspec.Struct):
             waiting=daemon.inbox.waiting,
             beat_age_s=self.watchdog.beat_age_s,
             var_limit_usd=settings[VAR_LIMIT].value if VAR_LIMIT in settings else float("nan"),
-            bar_max_age_min=self.table.feed_silence_max_min,
+            bar_max_age_min=self.config.daemon.feed_silence_max_min,
             is_feed_connected=feed["is_connected"],
             feed_reconnects=feed["reconnects"],
             sinks=self.couriers.figures,
-            required=self._required if alerts is not None and alerts.required else frozenset(),
-            sink_silence_max_s=alerts.silence_max_s if alerts is not None else 60.0,
+            required=self._required if alerts.required else frozenset(),
+            sink_silence_max_s=alerts.silence_max_s,
             dropped=self.outbox.dropped,
             document=self.document(),
         )
@@ -80,16 +79,15 @@ class View(msgspec.Struct):
             instance=self.config.operator.instance,
             epoch=parts.identity.epoch,
             version=installed_version(),
+            phase=self.phase,
             written_ns=wall_ns(),
             speed=parts.clock.speed,
-            seq=parts.loop.seq,
             durable_seq=self.daemon.durable_seq,
             outbox=pending,
             feed=self._feed(),
             commands_dropped=self.admission.dropped,
-            **controls_and_positions(parts.loop.bus),
         )
-        return encode(document(parts.loop.status, parts.clock.now_ns(), extras))
+        return encode(document(parts.loop, parts.clock.now_ns(), extras))
 
     def sinks_silent_s(self) -> float:
         """For how long a required sink has left an urgent effect undelivered, seconds."""

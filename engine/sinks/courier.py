@@ -19,13 +19,13 @@ import msgspec
 import structlog
 
 from engine.clock import stopwatch_s
+from engine.connections import is_cancelled, waits_s
 from engine.ports import Sink
 from engine.sinks.messages import EffectId, effect_id, id_of, id_text
 from engine.sinks.outbox import LANES, Outbox
 
 _BATCH: Final = 500
-_BACKOFF_MIN_S: Final = 0.05
-_BACKOFF_MAX_S: Final = 2.0
+_WAIT_MAX_S: Final = 2.0
 _IDLE_S: Final = 10.0
 #: Least time between two writes of the cursors; what is not written is only delivered once more.
 _SAVE_EVERY_S: Final = 0.2
@@ -116,18 +116,17 @@ class Courier:
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        backoff_s = _BACKOFF_MIN_S
-        while not _is_cancelled():
+        waits = waits_s(_WAIT_MAX_S)
+        while not is_cancelled():
             try:
                 await self._compare()
-                while not _is_cancelled():
+                while not is_cancelled():
                     await self._next()
                     await self._deliver()
-                    backoff_s = _BACKOFF_MIN_S
+                    waits = waits_s(_WAIT_MAX_S)
             except Exception as error:  # noqa: BLE001 - whatever failed, the alert must still arrive
                 self._note_failure(error)
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(2.0 * backoff_s, _BACKOFF_MAX_S)
+            await asyncio.sleep(next(waits))
 
     async def _next(self) -> None:
         """Wait for something to deliver; a long silence is used to look after the receiver."""
@@ -251,13 +250,13 @@ class Couriers:
 
     async def _show_status(self, name: str, sink: Billboard) -> None:
         news = self._has_status[name]
-        while not _is_cancelled():
+        while not is_cancelled():
             await news.wait()
             news.clear()
             try:
                 await sink.publish_status(self._status)
             except Exception:  # noqa: BLE001 - the couriers report a dead sink; the next status tries again
-                await asyncio.sleep(_BACKOFF_MAX_S)
+                await asyncio.sleep(_WAIT_MAX_S)
                 news.set()
 
     def _on_progress(self) -> None:
@@ -277,12 +276,6 @@ class Couriers:
                 write_cursors(self._path, self._epoch, cursors)
         except OSError as error:
             _log.warning("cursors are not written: effects may be delivered twice", error=str(error))
-
-
-def _is_cancelled() -> bool:
-    """Whether this task was told to end: a client library may have swallowed the exception that says so."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 class _CursorFile(msgspec.Struct):

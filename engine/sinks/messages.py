@@ -8,18 +8,17 @@ of docs/asyncapi.json are made from ``message_type``, so that they cannot say an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_type_hints
 
 import msgspec
 
+from engine.clock import instant
 from engine.events import (
     Alert,
     BookMarked,
     CommandJudged,
     Filled,
     LimitChanged,
-    Nanos,
     RiskMeasured,
     Signal,
     TargetApproved,
@@ -47,7 +46,6 @@ KINDS: Final[dict[type, str]] = {
 #: Kinds that go first and are never dropped.
 URGENT: Final = frozenset({"alerts", "state", "verdicts"})
 
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC without saying so: "Z" is written instead
 _encode = msgspec.json.Encoder().encode
 
 Instant = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
@@ -82,17 +80,6 @@ def id_of(text: str) -> EffectId:
     """
     seq, _, index = text.partition("-")
     return int(seq), int(index)
-
-
-def instant(ts_ns: Nanos) -> str:
-    """Write an instant in ISO 8601, UTC, with as many digits as it needs (microseconds at most).
-
-    Examples
-    --------
-    >>> instant(1_519_137_060_000_000_000), instant(1_519_137_060_250_000_000)
-    ('2018-02-20T14:31:00Z', '2018-02-20T14:31:00.250000Z')
-    """
-    return (_EPOCH + timedelta(microseconds=ts_ns // 1_000)).isoformat() + "Z"
 
 
 class Wire:

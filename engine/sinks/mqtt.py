@@ -8,7 +8,6 @@ Who listens tells them apart by ``id``.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,37 +16,20 @@ from typing import Any, Final
 import aiomqtt
 
 from engine.clock import stopwatch_s
-from engine.connections import mqtt_arguments
+from engine.connections import ANSWER_MAX_S, mqtt_arguments
 from engine.errors import ServiceError
 from engine.links import MqttLink
 from engine.ports import Effect
 from engine.sinks.messages import KINDS, URGENT, EffectId, Wire
 
-_TIMEOUT_S: Final = 5.0
 #: A broker that dies before it has answered is only noticed by this.
 _CONNECT_TIMEOUT_S: Final = 2.0
-_KEEPALIVE_S: Final = 10
 #: Publishing is pipelined, but not so deep that paho's own queue holds more than a broker takes at once.
 _IN_FLIGHT: Final = 20
 #: What was confirmed this long before a connection broke is taken to have reached who listens.
 _SETTLED_S: Final = 30.0
 _RECENT_MAX: Final = 1_000
 _REFUSED: Final = 0x80
-
-_quiet = logging.getLogger("astra.mqtt")
-
-
-def connect(link: MqttLink, **options: Any) -> _Client:
-    """Return a client of MQTT 5 that is not connected yet; ``options`` are those of ``aiomqtt.Client``."""
-    client = _Client(
-        **mqtt_arguments(link),
-        timeout=_TIMEOUT_S,
-        keepalive=_KEEPALIVE_S,
-        logger=_quiet,
-        **options,
-    )
-    client.pending_calls_threshold = 2 * _IN_FLIGHT
-    return client
 
 
 class _Client(aiomqtt.Client):
@@ -63,7 +45,7 @@ class _Client(aiomqtt.Client):
         """Connect."""
         self.timeout = _CONNECT_TIMEOUT_S
         await self.__aenter__()
-        self.timeout = _TIMEOUT_S
+        self.timeout = ANSWER_MAX_S
         self._lost = asyncio.create_task(self._until_lost(), name="mqtt connection")
 
     async def leave(self) -> None:
@@ -210,11 +192,12 @@ class MqttSink:
                     return self._client
                 await self._drop(self._client)
             online = f"{self._place}/online"
-            client = connect(
-                self._link,
+            client = _Client(
+                **mqtt_arguments(self._link),
                 identifier=f"astra-{self._wire.instance}",
                 will=aiomqtt.Will(online, b"0", qos=1, retain=True),
             )
+            client.pending_calls_threshold = 2 * _IN_FLIGHT
             await client.enter()
             settled_s = stopwatch_s() - _SETTLED_S
             again = [(topic, body, False) for at_s, topic, body in self._recent if at_s > settled_s]

@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from engine.clock import stopwatch_s
+from engine.clock import instant, stopwatch_s
 from engine.errors import ConfigError, ServiceError
 from engine.events import Alert
 from engine.ports import Effect
-from engine.sinks.messages import instant
 
 if TYPE_CHECKING:
     import apprise

@@ -17,7 +17,7 @@ from engine.events import MINUTE_NS, Bar, BarRejected, Reject
 from engine.ports import Arrival
 from feeds.alpaca import AlpacaBars
 from feeds.live_context import LiveContext
-from feeds.vendor_options import AlpacaOptions
+from feeds.live_options import AlpacaOptions
 from tests.support.alpaca_server import KEY, SECRET, AlpacaServer, alpaca_server, message
 
 SYMBOLS = ("KO", "PEP")

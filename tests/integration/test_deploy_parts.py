@@ -15,10 +15,9 @@ from engine.app.operator_link import Admission, from_mqtt, from_redis
 from engine.app.operator_send import MqttLine, RedisLine
 from engine.clock import Clock
 from engine.commands import Keys, message_of
-from engine.connections import redis_client
+from engine.connections import mqtt_client, redis_client
 from engine.events import MINUTE_NS, Bar
 from engine.links import MqttLink, RedisLink
-from engine.sinks import mqtt
 from engine.sinks.mqtt import MqttSink
 from engine.sinks.redis import RedisSink
 from feeds.live_options import MqttOptions, RedisStreamOptions
@@ -118,7 +117,7 @@ async def test_mqtt_command_goes_from_operator_to_engine(mqtt_port: int) -> None
     sent = command("halt", NOON_NS, key=HALT_KEY, nonce="deployed")
     source = from_mqtt(_mqtt("engine", mqtt_port), INSTANCE, _admission())
     obeying = asyncio.create_task(_obeyed(source, sent.body))
-    async with mqtt.connect(_mqtt("operator", mqtt_port)) as client:
+    async with mqtt_client(_mqtt("operator", mqtt_port)) as client:
         line = MqttLine(client, f"astra/{INSTANCE}")
         async with asyncio.timeout(WAIT_S):
             while not obeying.done():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -14,18 +13,17 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from engine.app.servers import MqttBroker
+from engine.connections import mqtt_client
 from engine.events import MINUTE_NS, Bar, BarRejected, Reject
 from engine.links import MqttLink
-from engine.ports import Arrival
 from feeds.live_options import MqttOptions
 from feeds.mqtt import MqttBars
 from tests.support.publish import (
+    Running,
     arranged,
-    batches_of,
     fields_of,
     live_context,
     publish_bars,
-    publisher,
     receive,
     stopped_clock,
 )
@@ -46,50 +44,15 @@ def bars(n_minutes: int, symbols: tuple[str, ...] = ("AAA", "BBB")) -> list[Bar]
     ]
 
 
-class Subscriber:
-    """A feed that runs in a task, as the daemon runs it."""
-
-    def __init__(self, link: MqttLink, instance: str, *, acknowledge: bool = True, **changes: Any) -> None:
-        self.feed = MqttBars(MqttOptions(), live_context(link, instance=instance, **changes))
-        self.taken: list[Arrival] = []
-        self._acknowledge = acknowledge
-        self._task = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        async with aclosing(batches_of(self.feed, "")) as batches:
-            async for batch in batches:
-                self.taken += batch
-                for arrival in batch:
-                    if self._acknowledge and arrival.acknowledge is not None:
-                        arrival.acknowledge()
-
-    @property
-    def records(self) -> list[Any]:
-        """What was received."""
-        return [arrival.record for arrival in self.taken]
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition, or fail loudly."""
-        async with asyncio.timeout(DEADLINE_S):
-            while not condition():
-                if self._task.done():
-                    self._task.result()
-                await asyncio.sleep(0.005)
-
-    async def connected(self) -> None:
-        """Wait until the feed has its subscription."""
-        await self.until(lambda: self.feed.is_connected)
-
-    async def close(self) -> None:
-        """End it, as a daemon that is told to stop."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        assert self._task.cancelled()
+def subscriber(link: MqttLink, instance: str, *, acknowledge: bool = True, **changes: Any) -> Running:
+    """Run a feed of an engine."""
+    feed = MqttBars(MqttOptions(), live_context(link, instance=instance, **changes))
+    return Running(feed, acknowledge=acknowledge)
 
 
 async def test_bars_come_in_the_order_they_were_sent(mqtt_broker: MqttBroker) -> None:
     """The core hears what a publisher says, repeats and disorder included: judging is not done here."""
-    sub = Subscriber(mqtt_broker.link, "order")
+    sub = subscriber(mqtt_broker.link, "order")
     await sub.connected()
     sent = arranged(bars(50), duplicates=0.2, shuffle=True)
     assert await publish_bars(mqtt_broker.link, bars(50), duplicates=0.2, shuffle=True) == len(sent) > 100
@@ -101,7 +64,7 @@ async def test_bars_come_in_the_order_they_were_sent(mqtt_broker: MqttBroker) ->
 async def test_what_was_not_acknowledged_comes_again(mqtt_broker: MqttBroker) -> None:
     """A bar that was not on disk when the engine died must come again after the restart; no other one."""
     link, sent = mqtt_broker.link, bars(10)
-    first = Subscriber(link, "again", acknowledge=False)
+    first = subscriber(link, "again", acknowledge=False)
     await first.connected()
     await publish_bars(link, sent)
     await first.until(lambda: len(first.taken) == len(sent))
@@ -109,7 +72,7 @@ async def test_what_was_not_acknowledged_comes_again(mqtt_broker: MqttBroker) ->
         assert arrival.acknowledge is not None
         arrival.acknowledge()
     await first.close()
-    second = Subscriber(link, "again")
+    second = subscriber(link, "again")
     await second.until(lambda: len(second.taken) >= len(sent) - 7)
     assert second.records == sent[7:]
     await second.close()
@@ -118,11 +81,11 @@ async def test_what_was_not_acknowledged_comes_again(mqtt_broker: MqttBroker) ->
 async def test_bars_wait_while_the_engine_is_away(mqtt_broker: MqttBroker) -> None:
     """Restarting the engine in the middle of a session costs no bar, however many came meanwhile."""
     link, sent = mqtt_broker.link, bars(150)
-    before = Subscriber(link, "away")
+    before = subscriber(link, "away")
     await before.connected()
     await before.close()
     await publish_bars(link, sent)  # more than the broker sends without acknowledgement
-    after = Subscriber(link, "away")
+    after = subscriber(link, "away")
     await after.until(lambda: len(after.taken) >= len(sent))
     assert after.records == sent
     await after.connected()
@@ -131,9 +94,9 @@ async def test_bars_wait_while_the_engine_is_away(mqtt_broker: MqttBroker) -> No
 
 async def test_a_batch_is_acknowledged_as_a_whole(mqtt_broker: MqttBroker) -> None:
     """One message, one acknowledgement: with its last bar, when all of them are on disk."""
-    sub = Subscriber(mqtt_broker.link, "batch")
+    sub = subscriber(mqtt_broker.link, "batch")
     await sub.connected()
-    async with publisher(mqtt_broker.link) as client:
+    async with mqtt_client(mqtt_broker.link) as client:
         await client.publish("astra/bars", json.dumps([fields_of(bar) for bar in bars(2)]), qos=1)
         await client.publish("astra/bars/AAA", json.dumps([fields_of(bar) for bar in bars(1)]), qos=1)
         await client.publish("astra/bars/BTC/USD", json.dumps(fields_of(bars(1, ("BTC/USD",))[0])), qos=1)
@@ -154,9 +117,9 @@ async def test_a_batch_is_acknowledged_as_a_whole(mqtt_broker: MqttBroker) -> No
 
 async def test_rubbish_is_counted_and_does_not_come_again(mqtt_broker: MqttBroker) -> None:
     """A message nobody can read must not come back for ever, or stand in the way of the next."""
-    sub = Subscriber(mqtt_broker.link, "rubbish")
+    sub = subscriber(mqtt_broker.link, "rubbish")
     await sub.connected()
-    async with publisher(mqtt_broker.link) as client:
+    async with mqtt_client(mqtt_broker.link) as client:
         for body in (b"", b"\xff", b"[" * 60_000, b"x" * 70_000):
             await client.publish("astra/bars/AAA", body, qos=1)
     await publish_bars(mqtt_broker.link, bars(1))
@@ -169,9 +132,9 @@ async def test_rubbish_is_counted_and_does_not_come_again(mqtt_broker: MqttBroke
 async def test_a_retained_bar_is_stale_by_its_nature(mqtt_broker: MqttBroker) -> None:
     """The broker hands it to whoever subscribes, days later: it must not pass for news, and is counted."""
     (bar,) = bars(1, ("OLD",))
-    async with publisher(mqtt_broker.link) as client:
+    async with mqtt_client(mqtt_broker.link) as client:
         await client.publish("astra/bars/OLD", json.dumps(fields_of(bar)), qos=1, retain=True)
-        sub = Subscriber(mqtt_broker.link, "retained")
+        sub = subscriber(mqtt_broker.link, "retained")
         await sub.connected()
         await client.publish("astra/bars/NEW", json.dumps(fields_of(bar) | {"symbol": "NEW"}), qos=1)
         await client.publish("astra/bars/OLD", b"", qos=1, retain=True)  # forget it
@@ -185,7 +148,7 @@ async def test_a_retained_bar_is_stale_by_its_nature(mqtt_broker: MqttBroker) ->
 
 async def test_a_broker_that_was_killed_is_found_again(fresh_mqtt: MqttBroker) -> None:
     """The feed outlives its broker; that the broker forgot us is told, and an old receipt goes nowhere."""
-    sub = Subscriber(fresh_mqtt.link, "killed", acknowledge=False)
+    sub = subscriber(fresh_mqtt.link, "killed", acknowledge=False)
     await sub.connected()
     await publish_bars(fresh_mqtt.link, bars(5))
     await sub.until(lambda: len(sub.taken) == 10)
@@ -207,7 +170,7 @@ async def test_a_broker_that_was_killed_is_found_again(fresh_mqtt: MqttBroker) -
 async def test_a_broker_that_is_not_there_yet_is_waited_for(fresh_mqtt: MqttBroker) -> None:
     """After a power cut everything starts at once, in any order."""
     fresh_mqtt.kill()
-    sub = Subscriber(fresh_mqtt.link, "early")
+    sub = subscriber(fresh_mqtt.link, "early")
     fresh_mqtt.start()
     await sub.connected()
     assert sub.feed.reconnects == 0
@@ -226,7 +189,7 @@ async def test_a_subscription_that_is_refused_is_asked_for_again(
         return [refusals.pop()] if refusals else granted
 
     monkeypatch.setattr(aiomqtt.Client, "subscribe", refused_once)
-    sub = Subscriber(mqtt_broker.link, "refused")
+    sub = subscriber(mqtt_broker.link, "refused")
     await sub.until(lambda: sub.feed.reconnects == 1)
     await sub.connected()
     await publish_bars(mqtt_broker.link, bars(1))
@@ -251,7 +214,7 @@ async def test_a_flood_without_receipts_is_bounded_and_counted(monkeypatch: pyte
 
 async def test_a_stamp_ahead_of_the_clock_is_refused(mqtt_broker: MqttBroker) -> None:
     """One publisher with a wrong clock must not close everybody's minutes."""
-    sub = Subscriber(mqtt_broker.link, "future", clock=stopped_clock(T0_NS + MINUTE_NS))
+    sub = subscriber(mqtt_broker.link, "future", clock=stopped_clock(T0_NS + MINUTE_NS))
     await sub.connected()
     await publish_bars(mqtt_broker.link, bars(2, ("AAA",)))
     await sub.until(lambda: len(sub.taken) == 2)
@@ -263,10 +226,10 @@ async def test_a_stamp_ahead_of_the_clock_is_refused(mqtt_broker: MqttBroker) ->
 async def test_rights_and_wrongs_of_the_log_in(tmp_path: Any) -> None:
     """A broker that knows its users lets the engine in by name and password, and nobody else."""
     with MqttBroker(tmp_path, users={"astra": "secret"}) as broker:
-        sub = Subscriber(broker.link, "login")
+        sub = subscriber(broker.link, "login")
         await sub.connected()
         await sub.close()
-        stranger = Subscriber(MqttLink(broker.link.host, broker.link.port, "astra", "guess"), "login")
+        stranger = subscriber(MqttLink(broker.link.host, broker.link.port, "astra", "guess"), "login")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
                 await stranger.connected()
@@ -275,7 +238,7 @@ async def test_rights_and_wrongs_of_the_log_in(tmp_path: Any) -> None:
 
 async def test_a_bounded_number_is_taken_and_then_closed(mqtt_broker: MqttBroker) -> None:
     """Closing the generator in the middle leaves neither a task nor a connection behind."""
-    sub = Subscriber(mqtt_broker.link, "closing")
+    sub = subscriber(mqtt_broker.link, "closing")
     await sub.connected()
     await sub.close()
     await publish_bars(mqtt_broker.link, bars(3))

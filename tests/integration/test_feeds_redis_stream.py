@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,14 @@ from engine.links import RedisLink
 from engine.ports import Arrival
 from feeds.live_options import RedisStreamOptions
 from feeds.redis_stream import RedisStreamBars
-from tests.support.publish import arranged, batches_of, fields_of, live_context, publish_bars, receive
+from tests.support.publish import (
+    Running,
+    arranged,
+    fields_of,
+    live_context,
+    publish_bars,
+    receive,
+)
 from tests.support.servers import fresh_redis, redis_server
 
 __all__ = ["fresh_redis", "redis_server"]
@@ -54,34 +60,6 @@ def feed_of(link: RedisLink, begin: str = "oldest") -> RedisStreamBars:
 def records(arrivals: list[Arrival]) -> list[Any]:
     """Return what arrived."""
     return [arrival.record for arrival in arrivals]
-
-
-class Reader:
-    """A feed that runs in a task, as the daemon runs it."""
-
-    def __init__(self, feed: RedisStreamBars, after: str = "") -> None:
-        self.feed = feed
-        self.taken: list[Arrival] = []
-        self._task = asyncio.create_task(self._run(after))
-
-    async def _run(self, after: str) -> None:
-        async with aclosing(batches_of(self.feed, after)) as batches:
-            async for batch in batches:
-                self.taken += batch
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition, or fail loudly."""
-        async with asyncio.timeout(DEADLINE_S):
-            while not condition():
-                if self._task.done():
-                    self._task.result()
-                await asyncio.sleep(0.005)
-
-    async def close(self) -> None:
-        """End it, as a daemon that is told to stop."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        assert self._task.cancelled()
 
 
 async def test_bars_come_in_the_order_of_the_stream(
@@ -120,11 +98,11 @@ async def test_a_restart_goes_on_with_the_very_next_bar(
 async def test_new_means_after_the_connection(redis_server: RedisServer, client: redis.asyncio.Redis) -> None:
     """A first start on a long stream must not trade on last week's bars, and then misses none."""
     await publish_bars(redis_server.link, bars(1, 5))
-    reader = Reader(feed_of(redis_server.link, begin="new"))
-    await reader.until(lambda: reader.feed.is_connected)
+    reader = Running(feed_of(redis_server.link, begin="new"))
+    await reader.connected()
     await publish_bars(redis_server.link, bars(6, 7))
     await reader.until(lambda: len(reader.taken) == 2)
-    assert records(reader.taken) == bars(6, 7)
+    assert reader.records == bars(6, 7)
     assert (reader.feed.gaps, reader.feed.rewinds) == (0, 0)
     await reader.close()
 
@@ -133,8 +111,8 @@ async def test_a_stream_that_does_not_exist_yet_is_waited_for(
     redis_server: RedisServer, client: redis.asyncio.Redis
 ) -> None:
     """The engine may be up before the first publisher of the day."""
-    reader = Reader(feed_of(redis_server.link, begin="new"))
-    await reader.until(lambda: reader.feed.is_connected)
+    reader = Running(feed_of(redis_server.link, begin="new"))
+    await reader.connected()
     await publish_bars(redis_server.link, bars(1, 2))
     await reader.until(lambda: len(reader.taken) == 2)
     assert reader.feed.gaps == 0
@@ -165,21 +143,21 @@ async def test_a_server_that_lost_data_is_read_from_its_beginning(
     monkeypatch.setattr("feeds.redis_stream._BLOCK_MS", 50)
     for minute in range(1, 6):
         await client.xadd(STREAM, fields_of(bars(minute, minute)[0]), id=f"{minute}-0")
-    reader = Reader(feed_of(redis_server.link))
+    reader = Running(feed_of(redis_server.link))
     await reader.until(lambda: len(reader.taken) == 5)
     await client.delete(STREAM)
     for minute in range(1, 4):  # the server came back without the last two, and a publisher goes on
         await client.xadd(STREAM, fields_of(bars(minute, minute)[0]), id=f"{minute}-0")
     await client.xadd(STREAM, fields_of(bars(8, 8)[0]), id="4-0")
     await reader.until(lambda: len(reader.taken) == 9)
-    assert records(reader.taken[5:]) == [*bars(1, 3), *bars(8, 8)]
+    assert reader.records[5:] == [*bars(1, 3), *bars(8, 8)]
     assert (reader.feed.rewinds, reader.feed.gaps) == (1, 0)
     await reader.close()
 
 
 async def test_a_server_that_was_killed_is_found_again(fresh_redis: RedisServer) -> None:
     """The feed outlives its server and goes on where it was: nothing twice, nothing lost."""
-    reader = Reader(feed_of(fresh_redis.link))
+    reader = Running(feed_of(fresh_redis.link))
     await publish_bars(fresh_redis.link, bars(1, 5))
     await reader.until(lambda: len(reader.taken) == 5)
     fresh_redis.kill()
@@ -187,14 +165,14 @@ async def test_a_server_that_was_killed_is_found_again(fresh_redis: RedisServer)
     fresh_redis.start()
     await publish_bars(fresh_redis.link, bars(6, 9))
     await reader.until(lambda: len(reader.taken) >= 9)
-    assert records(reader.taken) == bars(1, 9)
+    assert reader.records == bars(1, 9)
     assert (reader.feed.reconnects, reader.feed.rewinds, reader.feed.gaps) == (1, 0, 0)
     await reader.close()
 
 
 async def test_a_server_that_forgot_everything_is_read_anew(fresh_redis: RedisServer) -> None:
     """An empty server is no reason to wait for ids of a past that it no longer has."""
-    reader = Reader(feed_of(fresh_redis.link))
+    reader = Running(feed_of(fresh_redis.link))
     await publish_bars(fresh_redis.link, bars(1, 3))
     await reader.until(lambda: len(reader.taken) == 3)
     fresh_redis.kill()
@@ -203,7 +181,7 @@ async def test_a_server_that_forgot_everything_is_read_anew(fresh_redis: RedisSe
     await reader.until(lambda: reader.feed.rewinds == 1)
     await publish_bars(fresh_redis.link, bars(4, 5))
     await reader.until(lambda: len(reader.taken) == 5)
-    assert records(reader.taken) == bars(1, 5)
+    assert reader.records == bars(1, 5)
     await reader.close()
 
 
@@ -212,8 +190,8 @@ async def test_the_password_of_the_environment_overrules_the_address(tmp_path: P
     right = "right"
     with RedisServer(tmp_path, password=right) as server:
         link = RedisLink(server.link.url.replace("redis://", "redis://:wrong@"), right)
-        reader = Reader(feed_of(link))
-        await reader.until(lambda: reader.feed.is_connected)
+        reader = Running(feed_of(link))
+        await reader.connected()
         await reader.close()
 
 

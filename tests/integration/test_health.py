@@ -78,9 +78,7 @@ def _silent() -> HealthView:
     [
         (still(phase=Phase.RECOVERING), "recovering: not stepping records"),
         (still(phase=Phase.STOPPING), "stopping: not stepping records"),
-        (still(journal_error="No space left on device"), "journal: No space left on device"),
         (still(is_feed_connected=False), "feed: not connected"),
-        (still(is_feed_connected=False, feed_error="refused"), "feed: refused"),
         (_silent(), "bars: last one 7 session minutes ago, at most 5 allowed"),
         (
             still(sinks={("redis", "urgent"): figures(waiting_s=61.0, error="refused")}),

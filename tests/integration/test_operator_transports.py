@@ -16,12 +16,11 @@ from engine.app.operator_link import Admission, Received, from_mqtt, from_redis,
 from engine.app.operator_send import MqttLine, RedisLine, SpoolLine, ask, read_status
 from engine.app.servers import MqttBroker, RedisServer
 from engine.app.state_folder import StateFolder
-from engine.app.status_document import Extras, controls_and_positions, document, encode
+from engine.app.status_document import Extras, document, encode
 from engine.clock import Clock
 from engine.commands import MESSAGE_BYTES_MAX, Keys, message_of
-from engine.connections import redis_client
+from engine.connections import mqtt_client, redis_client
 from engine.events import Command, CommandJudged
-from engine.sinks import mqtt
 from tests.support.core import slice_of
 from tests.support.engines import HALT_KEY, OPERATOR_KEY, command, engine_of
 from tests.support.servers import fresh_redis, mqtt_broker, redis_server
@@ -126,7 +125,7 @@ async def test_mqtt_keeps_a_command_until_it_is_on_disk(mqtt_broker: MqttBroker)
     """The PUBACK waits for the fsync; sent while the engine is away, it waits at the broker."""
     async with aclosing(from_mqtt(mqtt_broker.link, "keeps", admission())) as source:
         reading = await turn(source)
-        async with mqtt.connect(mqtt_broker.link) as client:
+        async with mqtt_client(mqtt_broker.link) as client:
             line = MqttLine(client, "astra/keeps")
             await until(lambda: _received_after(line, a_halt("one"), reading))
         received, _ = await reading
@@ -136,7 +135,7 @@ async def test_mqtt_keeps_a_command_until_it_is_on_disk(mqtt_broker: MqttBroker)
         assert again.body == received.body
         acknowledge()
         reading = await turn(source)
-        async with mqtt.connect(mqtt_broker.link) as client:
+        async with mqtt_client(mqtt_broker.link) as client:
             await MqttLine(client, "astra/keeps").send(message_of(a_halt("two")), "two")
         async with asyncio.timeout(WAIT_S):
             other, acknowledge = await reading
@@ -191,7 +190,7 @@ async def test_rubbish_on_every_transport_is_a_refused_command(
         received += await take(source, len(RUBBISH) + 1)
     async with aclosing(from_mqtt(mqtt_broker.link, "rubbish", admission())) as source:
         reading = await turn(source)
-        async with mqtt.connect(mqtt_broker.link) as publisher:
+        async with mqtt_client(mqtt_broker.link) as publisher:
             line = MqttLine(publisher, "astra/rubbish")
             await until(lambda: _received_after(line, Command(0, "\x00", ""), reading))
         received.append(await reading)
@@ -222,9 +221,8 @@ class Engine:
 
     def status(self) -> bytes:
         """Return the status document."""
-        of_core = controls_and_positions(self.loop.bus)
-        extras = Extras(instance="test", epoch="e", version="v", written_ns=T0_NS, **of_core)
-        return encode(document(self.loop.status, T0_NS, extras))
+        extras = Extras(instance="test", epoch="e", version="v", written_ns=T0_NS)
+        return encode(document(self.loop, T0_NS, extras))
 
 
 @pytest.mark.parametrize("way", ["redis", "mqtt", "spool"])
@@ -255,7 +253,7 @@ async def test_a_sender_learns_the_verdict(
 
             await _converse(engine, source, put, talk, RedisLine(client, "test"))
     elif way == "mqtt":
-        async with mqtt.connect(mqtt_broker.link) as shower, mqtt.connect(mqtt_broker.link) as client:
+        async with mqtt_client(mqtt_broker.link) as shower, mqtt_client(mqtt_broker.link) as client:
             source = from_mqtt(mqtt_broker.link, "test", admission())
             line = MqttLine(client, "astra/test")
             listening = asyncio.create_task(line.listen())

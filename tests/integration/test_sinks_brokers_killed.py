@@ -13,12 +13,11 @@ from redis.exceptions import RedisError
 
 from engine.app.servers import MqttBroker, RedisServer
 from engine.clock import stopwatch_s
-from engine.connections import redis_client
+from engine.connections import mqtt_client, redis_client
 from engine.ports import Effect, Sink
 from engine.sinks.courier import Couriers
 from engine.sinks.messages import id_of
 from engine.sinks.mqtt import MqttSink
-from engine.sinks.mqtt import connect as connect_mqtt
 from engine.sinks.outbox import Outbox
 from engine.sinks.redis import RedisSink
 from tests.support.effects import EPOCH, alert, risk, wire
@@ -169,7 +168,7 @@ class Heard:
 
     async def run(self) -> None:
         while True:
-            client = connect_mqtt(self._broker.link)
+            client = mqtt_client(self._broker.link)
             client.timeout = 0.5  # a broker that is killed while it greets us says nothing more
             with suppress(aiomqtt.MqttError, OSError):
                 async with client:

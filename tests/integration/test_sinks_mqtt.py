@@ -13,11 +13,12 @@ import aiomqtt
 import pytest
 
 from engine.app.servers import MqttBroker
+from engine.connections import mqtt_client
 from engine.errors import ServiceError
 from engine.events import TradingState, TradingStateChanged
 from engine.links import MqttLink
 from engine.ports import Effect
-from engine.sinks.mqtt import MqttSink, connect
+from engine.sinks.mqtt import MqttSink
 from tests.support.effects import NOON_NS, alert, alerts, risk, wire
 from tests.support.servers import fresh_mqtt, mqtt_broker
 
@@ -37,7 +38,7 @@ async def sink_of(link: MqttLink, instance: str) -> AsyncIterator[MqttSink]:
 
 @asynccontextmanager
 async def listening(link: MqttLink, *topics: str) -> AsyncIterator[aiomqtt.Client]:
-    async with connect(link) as client:
+    async with mqtt_client(link) as client:
         for topic in topics:
             await client.subscribe(topic, qos=1)
         yield client
@@ -146,7 +147,7 @@ async def test_a_broker_with_users_wants_the_password(tmp_path: Path) -> None:
     with MqttBroker(tmp_path / "mqtt", users={"engine": "secret"}) as broker:
         async with sink_of(broker.link, "users") as sink:
             await sink.deliver(alerts([1]))
-        stranger = connect(MqttLink("127.0.0.1", broker.port, "engine", "wrong"))
+        stranger = mqtt_client(MqttLink("127.0.0.1", broker.port, "engine", "wrong"))
         stranger.timeout = 0.5
         with suppress(OSError), pytest.raises(aiomqtt.MqttError):
             await stranger.__aenter__()

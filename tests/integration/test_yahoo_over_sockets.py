@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from engine.clock import Clock
 from engine.events import MINUTE_NS, Bar, Nanos
 from engine.ports import Arrival
 from feeds.live_context import LiveContext
-from feeds.vendor_options import YahooOptions
+from feeds.live_options import YahooOptions
 from feeds.yahoo import YahooBars
+from tests.support.waiting import until
 from tests.support.yahoo_server import Row, YahooServer, yahoo_server
 
 SYMBOLS = ("KO", "PEP")
@@ -96,13 +97,6 @@ def feed_of(server: YahooServer, hand: Hand, **context: Any) -> YahooBars:
     """Build the feed for the local vendor."""
     options = YahooOptions(base_url=server.url, settle_s=0.0)
     return YahooBars(options, LiveContext(SYMBOLS, "XNYS", hand, **context))
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    """Wait for something that the feed does in a task."""
-    async with asyncio.timeout(10):
-        while not is_so():  # noqa: ASYNC110 - counts are no events
-            await asyncio.sleep(0.002)
 
 
 async def test_final_bars_come_with_every_digit_and_the_end_of_their_minute(server: YahooServer) -> None:

@@ -12,15 +12,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from email.message import Message
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from engine.events import MINUTE_NS, Bar
+from tests.support.http_server import http_server
 
 KEY, SECRET = "PKTEST", "not-a-secret"
 
@@ -160,31 +159,11 @@ async def alpaca_server(tape: Iterable[Bar] = ()) -> AsyncIterator[AlpacaServer]
     server = AlpacaServer()
     server.tape = list(tape)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-            is_known = parts.path == "/v2/stocks/bars"
-            status, body = server.on_history(query, self.headers) if is_known else (404, "")
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body.encode())))
-            self.end_headers()
-            self.wfile.write(body.encode())
+    def on_get(path: str, query: dict[str, str], headers: Message) -> tuple[int, str]:
+        return server.on_history(query, headers) if path == "/v2/stocks/bars" else (404, "")
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-            return
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with http_server(on_get) as server.history_url:
         async with serve(server.on_stream, "127.0.0.1", 0, close_timeout=0.2) as stream:
             port = next(iter(stream.sockets)).getsockname()[1]
             server.stream_url = f"ws://127.0.0.1:{port}/v2/iex"
-            server.history_url = f"http://127.0.0.1:{http.server_port}"
             yield server
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()

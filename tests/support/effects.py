@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from engine.events import Alert, RiskMeasured
+from engine.events import MINUTE_NS, Alert, RiskMeasured
 from engine.ports import Effect
 from engine.sinks.messages import Wire
 
 NOON_NS = 1_767_614_400_000_000_000  # 2026-01-05T12:00:00Z
-MINUTE_NS = 60_000_000_000
 EPOCH = "20260105T120000Z"
 
 

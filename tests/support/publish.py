@@ -10,14 +10,15 @@ from typing import Any, cast
 import aiomqtt
 import msgspec
 import numpy as np
-import redis.asyncio
 
 from engine.clock import Clock
 from engine.columns import BarColumns
+from engine.connections import mqtt_client, redis_client
 from engine.events import Bar, Nanos
 from engine.links import MqttLink, RedisLink
 from engine.ports import Arrival, LiveFeed
 from feeds.live_context import LiveContext
+from tests.support.waiting import until
 
 #: Messages that wait for the broker together; they keep their order.
 _TOGETHER = 10
@@ -81,13 +82,13 @@ async def publish_bars(
     """
     sent = arranged(bars, duplicates=duplicates, shuffle=shuffle, seed=seed)
     if isinstance(link, RedisLink):
-        server = redis.asyncio.Redis.from_url(link.url, password=link.password or None)
+        server = redis_client(link, "publisher")
         async with server, server.pipeline(transaction=False) as pipeline:
             for bar in sent:
                 pipeline.xadd(stream, cast("dict[Any, Any]", fields_of(bar)))
             await pipeline.execute()
     else:
-        async with publisher(link) as client:
+        async with mqtt_client(link) as client:
             for start in range(0, len(sent), _TOGETHER):
                 await asyncio.gather(
                     *(_publish(client, link, bar) for bar in sent[start : start + _TOGETHER])
@@ -97,17 +98,6 @@ async def publish_bars(
 
 async def _publish(client: aiomqtt.Client, link: MqttLink, bar: Bar) -> None:
     await client.publish(f"{link.topic}/bars/{bar.symbol}", msgspec.msgpack.encode(fields_of(bar)), qos=1)
-
-
-def publisher(link: MqttLink) -> aiomqtt.Client:
-    """Return a client that publishes."""
-    return aiomqtt.Client(
-        link.host,
-        link.port,
-        username=link.username or None,
-        password=link.password or None,
-        protocol=aiomqtt.ProtocolVersion.V5,
-    )
 
 
 def stopped_clock(now_ns: Nanos = 2_000_000_000_000_000_000) -> Clock:
@@ -157,3 +147,51 @@ async def batches_of(feed: LiveFeed, after: str) -> Any:
     async with aclosing(batches) as closing:  # type: ignore[type-var]
         async for batch in closing:
             yield batch
+
+
+class Running:
+    """A feed that runs in a task, as the daemon runs it.
+
+    Parameters
+    ----------
+    feed : LiveFeed
+    after : str
+        Where it resumes.
+    acknowledge : bool
+        Whether each arrival is acknowledged, as if it were on disk.
+    """
+
+    def __init__(self, feed: Any, after: str = "", *, acknowledge: bool = True) -> None:
+        self.feed = feed
+        self.taken: list[Arrival] = []
+        self._acknowledge = acknowledge
+        self._task = asyncio.create_task(self._run(after))
+
+    async def _run(self, after: str) -> None:
+        async with aclosing(batches_of(self.feed, after)) as batches:
+            async for batch in batches:
+                self.taken += batch
+                for arrival in batch:
+                    if self._acknowledge and arrival.acknowledge is not None:
+                        arrival.acknowledge()
+
+    @property
+    def records(self) -> list[Any]:
+        """What was received."""
+        return [arrival.record for arrival in self.taken]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition; what ended the feed is raised."""
+        await until(lambda: condition() or self._task.done())
+        if self._task.done():
+            self._task.result()
+
+    async def connected(self) -> None:
+        """Wait until the feed has its connection."""
+        await self.until(lambda: self.feed.is_connected)
+
+    async def close(self) -> None:
+        """End it, as a daemon that is told to stop."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        assert self._task.cancelled()

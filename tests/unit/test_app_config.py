@@ -182,3 +182,25 @@ def test_daemon_tables_are_checked_as_well() -> None:
     with pytest.raises(Errors) as caught:
         parse(TEXT + '[mqtt]\nhost = "h"\nprot = 1\n', FOLDER)
     assert [(one.code, one.where) for one in caught.value.errors] == [("C001", "astra.toml:14")]
+
+
+@pytest.mark.parametrize(
+    ("table", "what"),
+    [
+        ('[redis]\nurl = "localhost:6379"\n', "redis.url must be like redis://127.0.0.1:6379"),
+        ('[redis]\nurl = "redis://h:port"\n', "redis.url must be like redis://127.0.0.1:6379"),
+        ('[redis]\nurl = "redis://h"\nca_file = "ca.pem"\n', "redis.ca_file is for TLS: url must begin with"),
+        ('[mqtt]\nhost = "h"\ncert_file = "own.pem"\n', "mqtt.cert_file is for TLS: name ca_file too"),
+        (
+            '[mqtt]\nhost = "h"\nca_file = "ca.pem"\nkey_file = "own.key"\n',
+            "mqtt.key_file is that of cert_file",
+        ),
+    ],
+)
+def test_half_a_secure_link_is_refused(table: str, what: str) -> None:
+    """A link that silently is not TLS would send its password in the clear; a bad address ends a run."""
+    with pytest.raises(Errors) as caught:
+        parse(TEXT + table, FOLDER)
+    [fault] = caught.value.errors
+    assert fault.code == "C005"
+    assert fault.what.startswith(what)

@@ -17,7 +17,7 @@ from engine.app.keys import keys_of
 from engine.app.main import run
 from engine.app.operator_link import Admission, from_spool
 from engine.app.operator_send import verdict_in
-from engine.app.status_document import Extras, controls_and_positions, document, encode
+from engine.app.status_document import Extras, document, encode
 from engine.clock import Clock, wall_ns
 from engine.commands import Keys, Verifier
 from engine.errors import CommandError, ConfigError
@@ -176,9 +176,8 @@ class Running:
             speed=60.0,
             feed={"is_connected": True},
             outbox={"redis urgent": 2},
-            **controls_and_positions(self.loop.bus),
         )
-        return document(self.loop.status, self._clock.now_ns(), extras)
+        return document(self.loop, self._clock.now_ns(), extras)
 
     def write(self) -> None:
         """Write status.json as a whole."""

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from engine.app.status_document import Extras, controls_and_positions, document, encode
+from engine.app.status_document import Extras, document, encode
 from engine.app.status_page import STALE_S, page
 from engine.events import BarRejected, Reject
 from tests.support.core import slice_of
@@ -19,10 +19,8 @@ def test_the_document_says_what_is_known_and_null_otherwise() -> None:
     loop.step(slice_of([100.0, 50.0], minute=1, session=1))
     loop.step(BarRejected(0, "A", Reject.LATE, 3))
     now_ns = loop.status.ts_ns + 30 * 10**9
-    extras = Extras(
-        instance="i", epoch="e", version="v", written_ns=now_ns, **controls_and_positions(loop.bus)
-    )
-    known = document(loop.status, now_ns, extras)
+    extras = Extras(instance="i", epoch="e", version="v", written_ns=now_ns)
+    known = document(loop, now_ns, extras)
     assert (known["mode"], known["trading_state"], known["positions"]) == ("PAPER", "ACTIVE", {"A": 1_000.0})
     assert known["gross_frac"] == pytest.approx(100_000 / known["equity_usd"])
     assert known["var_used_frac"] == known["var_usd"] / 150_000
@@ -30,7 +28,7 @@ def test_the_document_says_what_is_known_and_null_otherwise() -> None:
     assert known["limits"]["var_limit_usd"]["high"] == 1_500_000.0
     for minute in (2, 3, 4):
         loop.step(slice_of([float("nan"), 50.0], minute=minute, session=1))
-    unknown = json.loads(encode(document(loop.status, now_ns, extras)))
+    unknown = json.loads(encode(document(loop, now_ns, extras)))
     assert (unknown["var_usd"], unknown["var_reason"]) == (None, "PRICE_STALE")
     assert unknown["trading_state"] == "HALTED"
     assert unknown["halt_id"].startswith("halt-")
@@ -48,9 +46,8 @@ def test_the_page_shows_what_matters_and_how_old_it_is() -> None:
         written_ns=loop.status.ts_ns,
         feed={"is_connected": True},
         outbox={"redis urgent": 2},
-        **controls_and_positions(loop.bus),
     )
-    now = document(loop.status, loop.status.ts_ns, extras)
+    now = document(loop, loop.status.ts_ns, extras)
     text = page(now, now["written_ns"] + 10**9)
     for said in (
         "PAPER",
@@ -78,9 +75,7 @@ def test_a_number_that_returns_by_itself_says_when() -> None:
     ts_ns = loop.status.ts_ns
     args = {"var_limit_usd": 200_000.0, "revert_ns": float(ts_ns + 3_600 * 10**9)}
     loop.step(command("limits", ts_ns, args=args))
-    extras = Extras(
-        instance="i", epoch="e", version="v", written_ns=ts_ns, **controls_and_positions(loop.bus)
-    )
-    now = document(loop.status, ts_ns, extras)
+    extras = Extras(instance="i", epoch="e", version="v", written_ns=ts_ns)
+    now = document(loop, ts_ns, extras)
     assert (now["var_limit_usd"], now["limits"]["var_limit_usd"]["standing"]) == (200_000.0, 150_000.0)
-    assert "var_limit_usd 200,000 until 1970-01-02 15:31:00Z, then 150,000" in page(now, ts_ns)
+    assert "var_limit_usd 200,000 until 1970-01-02T15:31:00Z, then 150,000" in page(now, ts_ns)

@@ -17,6 +17,8 @@ from engine.app.terminal import (
     exchange_zone,
 )
 from engine.events import (
+    DAY_NS,
+    MINUTE_NS,
     Alert,
     AllocationDone,
     BookMarked,
@@ -36,8 +38,6 @@ from tests.support.app import GOLDENS
 
 pytestmark = pytest.mark.usefixtures("kinds")
 
-MINUTE_NS = 60_000_000_000
-DAY_NS = 1_440 * MINUTE_NS
 #: 2026-01-05 09:30 in New York.
 OPEN_NS = 1_767_623_400_000_000_000
 SUMMARY: dict[str, Any] = {

@@ -74,7 +74,7 @@ def test_the_halt_key_signs_halts_only(
         (
             "limits",
             ["--at", AT, *WHO, "--var-limit-usd", "5", "--expires", AT],
-            "--expires must be after --at",
+            "--expires must lie ahead",
         ),
     ],
 )

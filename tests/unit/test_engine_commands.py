@@ -13,6 +13,7 @@ from engine.commands import (
     CommandBody,
     Keys,
     Verifier,
+    attributed,
     command_line,
     message_of,
     read_body,
@@ -187,3 +188,19 @@ def test_bad_line_of_a_commands_file_is_named(line) -> None:
     """A file that cannot be read is refused as a whole, by the library's own error."""
     with pytest.raises(msgspec.DecodeError):
         read_commands(line)
+
+
+def test_what_the_edge_found_outlives_the_keys() -> None:
+    """A halt must survive a restart with other keys, and a refused command must stay refused with its key."""
+    halted = attributed(sign(body(kind="halt"), HALT, 150), Keys(OPERATOR, HALT))
+    forged = attributed(sign(body(kind="resume"), b"not-the-key-of-then", 150), Keys(OPERATOR, HALT))
+    assert (halted.signed_by, forged.signed_by) == ("halt", "nobody")
+    for keys in (Keys(), Keys(operator=b"not-the-key-of-then")):
+        assert Verifier("desk-1", keys).judge(halted)[0] == ""
+        assert Verifier("desk-1", keys).judge(forged)[0] == "bad_signature"
+
+
+def test_the_halt_key_still_does_nothing_but_halt() -> None:
+    """Who signed is recorded; what that person may do is not widened by it."""
+    resume = attributed(sign(body(kind="resume"), HALT, 150), Keys(OPERATOR, HALT))
+    assert Verifier("desk-1", Keys(OPERATOR, HALT)).judge(resume)[0] == "bad_signature"

@@ -19,7 +19,7 @@ from feeds.alpaca_history import bar_of, credentials
 from feeds.delivered import Delivered
 from feeds.extras import needed
 from feeds.live_context import LiveContext
-from feeds.vendor_options import AlpacaOptions
+from feeds.live_options import AlpacaOptions
 
 ROW = {
     "t": "2026-01-05T14:30:00Z",

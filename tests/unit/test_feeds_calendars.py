@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from engine.errors import ConfigError, DataError
-from engine.events import MINUTE_NS
-from feeds.calendars import DAY_NS, day_of, minutes_per_session, sessions_for, zone_of
+from engine.events import DAY_NS, MINUTE_NS
+from feeds.calendars import day_of, minutes_per_session, sessions_for, zone_of
 
 
 def test_a_half_day_and_a_holiday_of_new_york() -> None:

@@ -16,7 +16,7 @@ from engine.events import MINUTE_NS, Bar
 from engine.sessions import Sessions
 from feeds.calendars import day_of, sessions_for
 from feeds.live_context import LiveContext
-from feeds.vendor_options import YahooOptions
+from feeds.live_options import YahooOptions
 from feeds.yahoo import YahooBars, final_bars, newest_of, next_poll_ns, position_of
 
 NAN = float("nan")

@@ -7,14 +7,13 @@ import math
 import pytest
 
 from engine.errors import ConfigError
-from engine.events import Alert, TradingState, TradingStateChanged
+from engine.events import MINUTE_NS, Alert, TradingState, TradingStateChanged
 from engine.oversight import Latch
 from engine.ports import RiskReport
 from risk.limits import HaltLatch
 
 ACTIVE, REDUCING, HALTED = TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED
 T0_NS = 1_772_461_860_000_000_000  # 2026-03-02 14:31 UTC
-MINUTE_NS = 60_000_000_000
 
 
 def report(var_usd: float, upper_usd: float | None = None, reason: str = "") -> RiskReport:

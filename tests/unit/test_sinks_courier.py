@@ -72,8 +72,7 @@ async def running(outbox: Outbox, sinks: Mapping[str, Sink], path: Path) -> Asyn
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courier, "_BACKOFF_MIN_S", 0.001)
-    monkeypatch.setattr(courier, "_BACKOFF_MAX_S", 0.004)
+    monkeypatch.setattr(courier, "_WAIT_MAX_S", 0.004)
     monkeypatch.setattr(courier, "_SAVE_EVERY_S", 0.001)
 
 

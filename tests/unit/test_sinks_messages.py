@@ -29,7 +29,7 @@ from engine.events import (
     TradingStateChanged,
 )
 from engine.ports import Effect
-from engine.sinks.messages import KINDS, id_of, id_text, instant, message_type
+from engine.sinks.messages import KINDS, id_of, id_text, message_type
 from tests.support.effects import NOON_NS, wire
 from tests.support.source import ROOT
 
@@ -168,12 +168,3 @@ def test_a_limit_without_end_has_no_expiry() -> None:
 def test_ids_survive_their_text(seq: int, index: int) -> None:
     """Cursors are compared as numbers after a restart: 10-0 comes after 9-0."""
     assert id_of(id_text((seq, index))) == (seq, index)
-
-
-@given(ts_ns=st.integers(0, 2**62))
-def test_instants_are_exact_to_the_microsecond(ts_ns: int) -> None:
-    """A stamp that went through a float would be off by microseconds in some years and not in others."""
-    from datetime import UTC, datetime, timedelta
-
-    read = datetime.fromisoformat(instant(ts_ns))
-    assert (read - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) == ts_ns // 1_000

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.app.verbs.options import AsJson, ConfigFile, bad_argument, load_config, to_json
+from engine.app.verbs.options import AsJson, bad_argument, load_config, to_json
 
 app = typer.Typer(no_args_is_help=True, help="Show, verify and compact a journal.")
 
@@ -17,7 +17,6 @@ Folder = Annotated[
     Path, typer.Argument(metavar="DIR", help="State folder of a live engine, or run folder with a journal.")
 ]
 _DAMAGED = 3
-_DAY_NS = 86_400_000_000_000
 _FINDING_WIDTH = 16
 
 
@@ -81,33 +80,26 @@ def compact(
     """Delete old segments that no snapshot needs."""
     from engine.app.journal_tools import root_of
     from engine.clock import wall_ns
+    from engine.events import DAY_NS
     from engine.recovery import compact as run
 
     root = root_of(folder)
     if not (root / "snapshots").is_dir():
         hint = "Without a snapshot everything follows from the journal alone: nothing of it can go."
         raise bad_argument(f"there are no snapshots in {root}", str(folder), hint)
-    deleted = run(root, wall_ns() - keep_days * _DAY_NS)
+    deleted = run(root, wall_ns() - keep_days * DAY_NS)
     for name in deleted:
         typer.echo(f"deleted {name}")
     typer.echo(f"{len(deleted)} segments deleted, the rest is younger than {keep_days} days or needed")
 
 
-def _line(values: dict[str, Any]) -> str:
-    """Write values for people: instants as such, empty ones left out."""
-    from engine.app.run_files import iso
-
-    return " ".join(
-        iso(value) if name in {"ts_ns", "ts_close_ns"} else f"{name}={value}"
-        for name, value in values.items()
-        if value not in ("", [], (), None)
-    )
-
-
 @app.command()
 def export(
     folder: Folder,
-    config: ConfigFile = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="What it was written with; default ./astra.toml.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run folder itself; default runs/<UTC>-<name>.")
     ] = None,
@@ -117,3 +109,14 @@ def export(
     from engine.app.journal_tools import root_of
 
     typer.echo(run(root_of(folder), load_config(config, None), out, sys.argv))
+
+
+def _line(values: dict[str, Any]) -> str:
+    """Write values for people: instants as such, empty ones left out."""
+    from engine.clock import instant
+
+    return " ".join(
+        instant(value) if name in {"ts_ns", "ts_close_ns"} else f"{name}={value}"
+        for name, value in values.items()
+        if value not in ("", [], (), None)
+    )

@@ -18,7 +18,7 @@ from engine.app.verbs.options import AsJson, bad_argument, instant_ns, load_conf
 
 if TYPE_CHECKING:
     from engine.app.operator_send import Document
-    from engine.app.verbs.orders import Order
+    from engine.app.verbs.drafts import Draft
 
 #: A halt is for haste; everything else has to say why.
 _HALT_REASON: Final = "operator halt"
@@ -59,7 +59,7 @@ def halt(
     instance: Instance = None,
 ) -> None:
     """Stop trading now; the book is held."""
-    _give(_order("halt", reason, config, via, timeout, commands, at, principal, instance))
+    _give(_draft("halt", reason, config, via, timeout, commands, at, principal, instance))
 
 
 def resume(
@@ -77,10 +77,10 @@ def resume(
     instance: Instance = None,
 ) -> None:
     """Lift one halt; trading reduces first and opens after three good readings."""
-    order = _order("resume", reason, config, via, timeout, commands, at, principal, instance)
+    draft = _draft("resume", reason, config, via, timeout, commands, at, principal, instance)
     if halt_id is None and commands is not None:
         raise bad_argument("--halt-id is missing", "--halt-id", "A replay's halt line names it.")
-    _give(order, halt_id=halt_id or _halt_in_force(order, is_agreed=is_agreed))
+    _give(draft, halt_id=halt_id or _halt_in_force(draft, is_agreed=is_agreed))
 
 
 def limits(  # noqa: PLR0913, PLR0917 - an option for each number
@@ -89,8 +89,8 @@ def limits(  # noqa: PLR0913, PLR0917 - an option for each number
     gross_max_frac: Annotated[Number, typer.Option(help="Cap on the sum of |weights|.")] = None,
     net_max_frac: Annotated[Number, typer.Option(help="Cap on |sum of weights|.")] = None,
     name_max_frac: Annotated[Number, typer.Option(help="Cap on the |weight| of any symbol.")] = None,
-    risk_aversion: Annotated[Number, typer.Option(help="gamma.")] = None,
-    trade_aversion: Annotated[Number, typer.Option(help="tau.")] = None,
+    risk_aversion: Annotated[Number, typer.Option(help="Aversion to risk (gamma).")] = None,
+    trade_aversion: Annotated[Number, typer.Option(help="Aversion to trading (tau).")] = None,
     expires: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="When the standing values return: a time with zone, or 90m, 2h."),
@@ -120,8 +120,8 @@ def limits(  # noqa: PLR0913, PLR0917 - an option for each number
             raise bad_argument(f"{option} must be greater than 0, was {value:g}", option)
     if not values:
         raise bad_argument("no limit was named", "astra limits", "For example --var-limit-usd 120000")
-    order = _order("limits", reason, config, via, timeout, commands, at, principal, instance)
-    _give(order, values=values, expires=expires)
+    draft = _draft("limits", reason, config, via, timeout, commands, at, principal, instance)
+    _give(draft, values=values, expires=expires)
 
 
 def flatten(
@@ -135,7 +135,7 @@ def flatten(
     instance: Instance = None,
 ) -> None:
     """Close every position, through the gate."""
-    _give(_order("flatten", reason, config, via, timeout, commands, at, principal, instance))
+    _give(_draft("flatten", reason, config, via, timeout, commands, at, principal, instance))
 
 
 def rebalance(
@@ -149,20 +149,20 @@ def rebalance(
     instance: Instance = None,
 ) -> None:
     """Ask the allocator for a target at the next slice."""
-    _give(_order("rebalance", reason, config, via, timeout, commands, at, principal, instance))
+    _give(_draft("rebalance", reason, config, via, timeout, commands, at, principal, instance))
 
 
 def status(config: ConfigOption = None, via: Via = None, is_json: AsJson = False) -> None:
     """Show what the running engine says about itself, and how old that is."""
     from engine.app.status_page import page
-    from engine.app.verbs.orders import status_of
+    from engine.app.verbs.drafts import status_of
     from engine.clock import wall_ns
 
     document = status_of(load_config(config, None), via)
     typer.echo(to_json(document) if is_json else page(document, wall_ns()))
 
 
-def _order(
+def _draft(
     kind: str,
     reason: str,
     config: Path | None,
@@ -172,9 +172,9 @@ def _order(
     at: str | None,
     principal: str | None,
     instance: str | None,
-) -> Order:
+) -> Draft:
     """Check what every command has in common."""
-    from engine.app.verbs.orders import Order
+    from engine.app.verbs.drafts import Draft
 
     principal = getpass.getuser() if principal is None else principal
     for option, text in (("--reason", reason), ("--principal", principal)):
@@ -189,30 +189,30 @@ def _order(
     checked = load_config(config, None) if commands is None or config is not None else None
     name = instance or (checked.operator.instance if checked is not None else "astra")
     at_ns = instant_ns(at, "--at") if at is not None else None
-    return Order(kind, reason, principal, name, checked, via, timeout, commands, at, at_ns)
+    return Draft(kind, reason, principal, name, checked, via, timeout, commands, at, at_ns)
 
 
 def _give(
-    order: Order, *, halt_id: str = "", values: dict[str, float] | None = None, expires: str | None = None
+    draft: Draft, *, halt_id: str = "", values: dict[str, float] | None = None, expires: str | None = None
 ) -> None:
-    from engine.app.verbs.orders import append, send
+    from engine.app.verbs.drafts import append, send
 
-    if order.commands is not None:
-        typer.echo(append(order, halt_id, values or {}, expires))
+    if draft.commands is not None:
+        typer.echo(append(draft, halt_id, values or {}, expires))
         return
-    verdict = send(order, halt_id, values or {}, expires)
+    verdict = send(draft, halt_id, values or {}, expires)
     why = f": {verdict.reason}" if verdict.reason else ""
     typer.echo(f"{verdict.verdict}  {verdict.kind} by {verdict.principal}{why}")
     if verdict.verdict != "accepted":
         raise typer.Exit(2)
 
 
-def _halt_in_force(order: Order, *, is_agreed: bool) -> str:
+def _halt_in_force(draft: Draft, *, is_agreed: bool) -> str:
     """Ask the engine for the halt in force, and the operator whether that is the one to lift."""
-    from engine.app.verbs.orders import status_of
+    from engine.app.verbs.drafts import status_of
 
-    assert order.config is not None  # noqa: S101 - only commands that are sent come here
-    document: Document = status_of(order.config, order.via)
+    assert draft.config is not None  # noqa: S101 - only commands that are sent come here
+    document: Document = status_of(draft.config, draft.via)
     halt_id = str(document.get("halt_id", ""))
     if not halt_id:
         state = document.get("trading_state", "unknown")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,6 +78,8 @@ def instant_ns(text: str, option: str) -> int:
     >>> instant_ns("2026-01-05T10:00:00-05:00", "--at")
     1767625200000000000
     """
+    from engine.clock import nanos_of
+
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
@@ -87,8 +89,7 @@ def instant_ns(text: str, option: str) -> int:
         raise bad_argument(
             f'{option} {why}, was "{text}"', option, "Write 2026-01-05T10:00:00-05:00, or end it with Z."
         )
-    since = instant - datetime(1970, 1, 1, tzinfo=UTC)
-    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
+    return nanos_of(instant)
 
 
 def bad_argument(what: str, where: str, detail: str = "") -> ConfigError:

@@ -42,9 +42,9 @@ def replay(
     ] = False,
 ) -> None:
     """Replay bars on paper; write a run folder with fills, book, risk and a report."""
+    from engine.app.build import installed_version
     from engine.app.config_errors import located
     from engine.app.terminal import Silent, Terminal
-    from engine.app.verbs.about import installed_version
 
     checked = load_config(config, overrides, data, first, last)
     from engine.app.replay import replay as run

@@ -36,9 +36,9 @@ def run(
     halts trading. It ends with 0, or 130 after Ctrl-C; 2 and 3 need a person, after 1, 5 and 70 it may start
     again.
     """
+    from engine.app.build import installed_version
     from engine.app.config_errors import located
     from engine.app.terminal import Silent, Terminal
-    from engine.app.verbs.about import installed_version
 
     if not 0.0 < speed < float("inf"):
         raise bad_argument(f"--speed must be greater than 0, was {speed:g}", "--speed")
@@ -50,9 +50,13 @@ def run(
         checked = demo_config(overrides or [])
     else:
         checked = load_config(config, overrides)
+    from engine.app.plugins import is_recorded
     from engine.app.run import RunOptions
     from engine.app.run import run as run_live
 
+    if speed != 1.0 and not is_recorded(checked.feed.kind):
+        what = f'feed.kind = "{checked.feed.kind}" comes in real time, --speed was {speed:g}'
+        raise bad_argument(what, "--speed", "Only files and simulations can be played faster.")
     options = RunOptions(speed, with_servers, new_epoch, accept_version, is_demo)
     terminal = Silent() if is_quiet else Terminal(installed_version(), verb="run")
     try:
@@ -60,5 +64,6 @@ def run(
             status = run_live(checked, options, terminal)
     finally:
         terminal.close()
+    typer.echo(f"stopped; state in {checked.daemon.state_dir}; the same command goes on from there")
     if status:
         raise typer.Exit(status)

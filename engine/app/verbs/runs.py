@@ -84,6 +84,7 @@ def compare(
             _difference(key, one.get(key), two.get(key)),
         ]
         for key in keys
+        if not isinstance(one.get(key, two.get(key)), list)  # notes are texts, of any length
     ]
     typer.echo(render_table(["figure", first, second, "difference"], rows), nl=False)
 

@@ -1,4 +1,4 @@
-"""What the operator verbs do: sign, then append to a file or send to the running engine."""
+"""From the draft of a command to a signed one: appended to a file, or sent to the running engine."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from engine.clock import wall_ns
 from engine.commands import CommandBody, command_line, read_body, sign
 from engine.controls import REVERT
 from engine.errors import ServiceError
-from engine.events import CommandJudged, Nanos
+from engine.events import SECOND_NS, CommandJudged, Nanos
 
-_NS_PER_S: Final = 1_000_000_000
 #: How long a command counts: in a file, and when it is sent. A sender's clock may be a little ahead.
 _VALID_IN_FILE_S: Final = 300
 _VALID_S: Final = 60
@@ -29,8 +28,8 @@ _SKEW_S: Final = 5
 _UNIT_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 
 
-class Order(msgspec.Struct, frozen=True):
-    """What every command has in common, checked.
+class Draft(msgspec.Struct, frozen=True):
+    """A command before it is signed: what all of them have in common, checked.
 
     ``config`` is None when it is appended to ``commands``; ``at`` is how its time was written.
     """
@@ -47,25 +46,25 @@ class Order(msgspec.Struct, frozen=True):
     at_ns: Nanos | None
 
 
-def append(order: Order, halt_id: str, values: dict[str, float], expires: str | None) -> str:
+def append(draft: Draft, halt_id: str, values: dict[str, float], expires: str | None) -> str:
     """Sign a command and append it to a file; return what to tell."""
-    assert order.commands is not None  # noqa: S101 - the caller has looked
-    assert order.at_ns is not None  # noqa: S101
-    args = _args(values, expires, order.at_ns)
-    key = signing_key(order.kind)
-    earlier = order.commands.read_bytes() if order.commands.exists() else b""
-    said = (order.kind, order.at, order.reason, order.principal, order.instance, halt_id, repr(args))
+    assert draft.commands is not None  # noqa: S101 - the caller has looked
+    assert draft.at_ns is not None  # noqa: S101
+    args = _args(values, expires, draft.at_ns)
+    key = signing_key(draft.kind)
+    earlier = draft.commands.read_bytes() if draft.commands.exists() else b""
+    said = (draft.kind, draft.at, draft.reason, draft.principal, draft.instance, halt_id, repr(args))
     # Of the file so far and the command: the same command may be given twice, and no clock is read.
     nonce = hashlib.sha256(earlier + b"\0" + "\0".join(map(str, said)).encode()).hexdigest()[:32]
-    window = (order.at_ns, order.at_ns + _VALID_IN_FILE_S * _NS_PER_S)
-    command = sign(_body(order, halt_id, args, nonce, window), key, order.at_ns)
+    window = (draft.at_ns, draft.at_ns + _VALID_IN_FILE_S * SECOND_NS)
+    command = sign(_body(draft, halt_id, args, nonce, window), key, draft.at_ns)
     separator = b"\n" if earlier and not earlier.endswith(b"\n") else b""
-    with order.commands.open("ab") as file:
+    with draft.commands.open("ab") as file:
         file.write(separator + command_line(command).encode() + b"\n")
-    return f"{order.kind} at {order.at} signed for {order.instance} by {order.principal}: {order.commands}"
+    return f"{draft.kind} at {draft.at} signed for {draft.instance} by {draft.principal}: {draft.commands}"
 
 
-def send(order: Order, halt_id: str, values: dict[str, float], expires: str | None) -> CommandJudged:
+def send(draft: Draft, halt_id: str, values: dict[str, float], expires: str | None) -> CommandJudged:
     """Sign a command, send it to the running engine, and wait for the verdict.
 
     Raises
@@ -73,23 +72,23 @@ def send(order: Order, halt_id: str, values: dict[str, float], expires: str | No
     ServiceError
         S033, S034 if the engine cannot be reached; S035 if nobody answers in time.
     """
-    return asyncio.run(_send(order, halt_id, values, expires))
+    return asyncio.run(_send(draft, halt_id, values, expires))
 
 
-async def _send(order: Order, halt_id: str, values: dict[str, float], expires: str | None) -> CommandJudged:
-    assert order.config is not None  # noqa: S101 - what is sent has a configuration
-    key = signing_key(order.kind)
-    async with line_to(order.config, order.via) as line:
+async def _send(draft: Draft, halt_id: str, values: dict[str, float], expires: str | None) -> CommandJudged:
+    assert draft.config is not None  # noqa: S101 - what is sent has a configuration
+    key = signing_key(draft.kind)
+    async with line_to(draft.config, draft.via) as line:
         status = await read_status(line)
         now_ns, speed = engine_now_ns(status, wall_ns())
-        second_ns = round(max(speed, 1.0) * _NS_PER_S)
+        second_ns = round(max(speed, 1.0) * SECOND_NS)
         window = (now_ns - _SKEW_S * second_ns, now_ns + _VALID_S * second_ns)
         nonce = secrets.token_hex(16)
-        body = _body(order, halt_id, _args(values, expires, now_ns), nonce, window)
-        verdict = await ask(line, sign(body, key, now_ns), nonce, order.timeout_s)
+        body = _body(draft, halt_id, _args(values, expires, now_ns), nonce, window)
+        verdict = await ask(line, sign(body, key, now_ns), nonce, draft.timeout_s)
         if verdict is None:
-            what = f"nobody answered within {order.timeout_s:g} s; the command was handed over by {line.name}"
-            raise ServiceError("S035", what, order.instance, _unanswered(status, order.kind))
+            what = f"nobody answered within {draft.timeout_s:g} s; the command was handed over by {line.name}"
+            raise ServiceError("S035", what, draft.instance, _unanswered(status, draft.kind))
         return verdict
 
 
@@ -123,17 +122,17 @@ async def _status(config: Config, via: Way | None) -> Document:
 
 
 def _body(
-    order: Order, halt_id: str, args: dict[str, float], nonce: str, window: tuple[Nanos, Nanos]
+    draft: Draft, halt_id: str, args: dict[str, float], nonce: str, window: tuple[Nanos, Nanos]
 ) -> CommandBody:
     """Make the body, and refuse one that the engine could not read."""
     body = CommandBody(
-        kind=order.kind,
-        instance=order.instance,
-        principal=order.principal,
+        kind=draft.kind,
+        instance=draft.instance,
+        principal=draft.principal,
         issued_ns=window[0],
         expires_ns=window[1],
         nonce=nonce,
-        reason=order.reason,
+        reason=draft.reason,
         halt_id=halt_id,
         args=args,
     )
@@ -151,9 +150,9 @@ def _args(values: dict[str, float], expires: str | None, now_ns: Nanos) -> dict[
         return {**values, REVERT: 0.0}
     after = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d)", expires.strip())
     if after is not None:
-        revert_ns = now_ns + round(float(after[1]) * _UNIT_S[after[2]] * _NS_PER_S)
+        revert_ns = now_ns + round(float(after[1]) * _UNIT_S[after[2]] * SECOND_NS)
     else:
         revert_ns = instant_ns(expires, "--expires")
     if revert_ns <= now_ns:
-        raise bad_argument(f"--expires must be after --at, was {expires}", "--expires")
+        raise bad_argument(f"--expires must lie ahead, was {expires}", "--expires")
     return {**values, REVERT: float(revert_ns)}
