@@ -112,6 +112,7 @@ class Verifier:
         self._instance = instance
         self._keys = keys
         self._used: dict[str, Nanos] = {}
+        self._now_ns: Nanos = 0
 
     def judge(self, command: Command) -> tuple[str, CommandBody | None]:
         """Check form, signature, privilege, instance, time and nonce, in this order.
@@ -144,6 +145,8 @@ class Verifier:
             return "other_instance"
         if not body.reason.strip() or not body.principal.strip():
             return "no_reason"
+        # A clock that is set back does not make an old command young again.
+        now_ns = max(self._now_ns, now_ns)
         if now_ns < body.issued_ns:
             return "not_yet_issued"
         if now_ns > body.expires_ns:
@@ -152,15 +155,17 @@ class Verifier:
         if body.nonce in self._used:
             return "replayed"
         self._used[body.nonce] = body.expires_ns
+        self._now_ns = now_ns
         return ""
 
     def state(self) -> State:
-        """Return the nonces that may not be used again, with the times they expire."""
-        return {"used": dict(self._used)}
+        """Return the nonces that may not be used again, with the times they expire, and the latest time."""
+        return {"used": dict(self._used), "now_ns": self._now_ns}
 
     def restore(self, state: State) -> None:
         """Continue from ``state``."""
         self._used = dict(state["used"])
+        self._now_ns = state["now_ns"]
 
 
 def read_body(text: str) -> CommandBody | None:

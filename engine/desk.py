@@ -319,6 +319,7 @@ class TradingDesk:
     def flatten(self, ts_ns: Nanos) -> list[Event]:
         """Ask the gate for a flat book; it must lower VaR, and is the only thing that trades when HALTED."""
         events: list[Event] = []
+        self.await_nothing()  # an answer under way was asked for another book
         if self._pending is not None:
             events.append(TargetRefused(ts_ns, "superseded", self._pending.weight_frac))
         self._pending_by_sleeve = True

@@ -47,6 +47,11 @@ class Intake:
         return sum(map(len, self._waiting.values()))
 
     @property
+    def newest_ns(self) -> Nanos:
+        """Close of the newest bar that was taken, judged or waiting; 0 before the first."""
+        return max(self.slicer.newest_ns, max(self._waiting, default=0))
+
+    @property
     def received(self) -> int:
         """Bars offered so far: accepted, rejected, pending or waiting."""
         return self.slicer.received + self.waiting

@@ -143,6 +143,11 @@ class Slicer:
         one.values[:, 0] = (bar.open, bar.high, bar.low, bar.close, bar.volume)
         return list(self._judge(one, lambda _: bar, 1))
 
+    @property
+    def newest_ns(self) -> Nanos:
+        """Close of the newest minute that holds a bar; 0 before the first."""
+        return int(self._clock[policy.NEWEST])
+
     def slot_of(self, bar: Bar) -> int | None:
         """Return the index of a bar's symbol if its minute is open and the bar can be judged with it.
 

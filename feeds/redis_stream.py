@@ -170,10 +170,14 @@ class RedisStreamBars:
     async def _next(self, client: redis.asyncio.Redis, place: Place) -> list[_Entry]:
         """Wait a while for entries, and look whether any went missing before them."""
         stream, after = self._options.stream, str(place.entry)
-        answer: Any = await answered(client.xread({stream: after}, _BATCH_MAX, _BLOCK_MS))
+        # In one go: a server that syncs what others write would make a second question wait for its disk. It
+        # answers in order: if the last entry is still there, nothing behind it can have been trimmed.
+        both = client.pipeline(transaction=False)
+        both.xread({stream: after}, _BATCH_MAX, _BLOCK_MS)
+        both.xrange(stream, after, after)
+        answer, last = await answered(both.execute())
         entries: list[_Entry] = answer[0][1] if answer else []
-        # Asked after reading: if the last entry is still there, nothing behind it can have been trimmed.
-        if entries and self._was_read and not await answered(client.xrange(stream, after, after)):
+        if entries and self._was_read and not last:
             self.gaps += 1
             _log.error("redis feed gap", stream=stream, after=after, first=entries[0][0].decode())
         return entries

@@ -17,7 +17,7 @@ from engine.app.state_folder import StateFolder
 from engine.app.wiring import build_loop, read_history
 from engine.clock import Clock, wall_ns
 from engine.commands import Keys
-from engine.errors import JournalError
+from engine.errors import DataError, JournalError
 from engine.events import DAY_NS, MINUTE_NS, Event, Nanos, Record, TradingState
 from engine.journal import JournalReader, JournalWriter
 from engine.journal_format import Identity
@@ -29,7 +29,7 @@ from engine.snapshots import SnapshotStore
 from feeds.calendars import sessions_for
 
 #: How far the sessions of a live run reach; a restart within that time loads later ones.
-_AHEAD_DAYS: Final = 365
+_AHEAD_DAYS: Final = (365, 90, 30, 5)
 #: Sessions before the start, for bars that come late; a recorded stream may be of any time.
 _BEFORE_DAYS: Final = 10
 _RECORDED_DAYS: Final = 20 * 365
@@ -101,11 +101,21 @@ def timetable(config: Config, origin_day: int | None, until_ns: Nanos) -> Timeta
     days_before = _RECORDED_DAYS if config.daemon.clock == "bars" else _BEFORE_DAYS
     until_day = until_ns // DAY_NS
     origin_day = until_day - days_before if origin_day is None else origin_day
-    sessions = sessions_for(config.universe.calendar, origin_day, until_day + _AHEAD_DAYS)
+    sessions = _sessions(config.universe.calendar, origin_day, until_day)
     # A recorded stream is of another time than this: only the configuration can say what was before it.
     first_ns, _ = span_of(config)
     first_day = origin_day + days_before if first_ns is None else first_ns // DAY_NS
     return Timetable(None, sessions, first_day, origin_day)
+
+
+def _sessions(calendar: str, first_day: int, until_day: int) -> Sessions:
+    """Load sessions ahead; some exchanges publish theirs for less than a year."""
+    for ahead_days in _AHEAD_DAYS[:-1]:
+        try:
+            return sessions_for(calendar, first_day, until_day + ahead_days)
+        except DataError:
+            continue
+    return sessions_for(calendar, first_day, until_day + _AHEAD_DAYS[-1])
 
 
 def assemble(

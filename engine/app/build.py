@@ -5,7 +5,16 @@ from __future__ import annotations
 import platform
 from typing import Final
 
-_DECIDING: Final = ("numpy", "numba", "llvmlite", "scipy", "cvxpy", "clarabel", "msgspec")
+_DECIDING: Final = (
+    "numpy",
+    "numba",
+    "llvmlite",
+    "scipy",
+    "cvxpy",
+    "clarabel",
+    "msgspec",
+    "exchange-calendars",
+)
 
 
 def build_text() -> str:

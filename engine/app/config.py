@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -368,6 +369,7 @@ def _flat(table: Table, with_defaults: bool) -> dict[str, Any]:
 
 
 def _masked(url: str) -> str:
+    url = re.sub(r"(?i)([?&]password=)[^&#]*", rf"\1{_MASK}", url)
     scheme, separator, rest = url.partition("://")
     if "@" not in rest:
         return url

@@ -13,19 +13,23 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
 from engine.app.inbox import Inbox
 from engine.clock import stopwatch_s
-from engine.events import Event, Record, TargetsProposed
+from engine.events import Event, HaltRequested, Record, TargetsProposed
 from engine.journal import JournalWriter
 from engine.loop import Loop, proposal
 from engine.ports import AllocationProblem, Arrival, Effect, Targets
 from engine.sinks.outbox import Outbox
 from engine.snapshots import SnapshotStore
 from engine.state import from_bytes, to_bytes
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Records stepped before others on the event loop get their turn.
 _TURN: Final = 16
@@ -99,6 +103,8 @@ class Daemon:
         self.inbox = inbox
         self.position = ""
         self.durable_seq = loop.seq
+        #: Verdicts on commands whose records are on disk: nobody may be told of others.
+        self.durable_verdicts = tuple(loop.status.verdicts)
         self._journal = journal
         self._outbox = outbox
         self._snapshots = snapshots
@@ -113,6 +119,7 @@ class Daemon:
         self._stepped = asyncio.Event()
         self._committed = asyncio.Event()
         self._solver = ThreadPoolExecutor(1, "allocator")
+        self._disk = ThreadPoolExecutor(1, "disk")
         self._solving: asyncio.Future[Any] | None = None
         self._is_done = False
 
@@ -132,8 +139,11 @@ class Daemon:
                 if arrival is None:
                     if self._solving is None:
                         break
-                    await asyncio.wait([self._solving])  # then its answer is in the inbox
-                    continue
+                    # Then its answer is in the inbox; one that hangs does not keep the engine from ending.
+                    await asyncio.wait([self._solving], timeout=self._solve_max_s)
+                    if self.inbox.waiting:
+                        continue
+                    break
                 # At once: a snapshot between a problem and its answer would lose it.
                 await self._answer(self._step(arrival))
                 count += 1
@@ -168,8 +178,11 @@ class Daemon:
         """Solve in a thread; until the answer is stepped only urgent arrivals are: no minute overtakes it.
 
         A problem posed while the one before is still being solved is dropped: that answer will be late, and
-        this one never comes.
+        this one never comes. Then nothing decides any longer on exits either, so trading halts.
         """
+        if problem is not None and self._solving is not None:
+            detail = "the allocator still works on an earlier problem"
+            self.inbox.urge(Arrival(HaltRequested(problem.ts_ns, "ALLOCATOR_HUNG", detail)))
         while problem is not None and self._solving is None:
             self._solving = asyncio.ensure_future(self._solve(problem))
             problem = None
@@ -184,10 +197,12 @@ class Daemon:
         running = asyncio.get_running_loop()
         try:
             targets = await running.run_in_executor(self._solver, self.loop.bus.answer, problem)
+            proposed = proposal(problem, targets)
         except Exception as error:  # noqa: BLE001 - whatever it is, the book is held and the reason is told
-            targets = Targets("allocator_failed", np.empty(0), solver=f"{type(error).__name__}: {error}")
-        self._meter.on_solve(stopwatch_s() - started_s, targets.status)
-        self.inbox.urge(Arrival(proposal(problem, targets)))
+            failed = Targets("allocator_failed", np.empty(0), solver=f"{type(error).__name__}: {error}")
+            proposed = proposal(problem, failed)
+        self._meter.on_solve(stopwatch_s() - started_s, proposed.status)
+        self.inbox.urge(Arrival(proposed))
 
     # ---------------------------------------------------------------------------------------- committing
 
@@ -205,13 +220,20 @@ class Daemon:
         """Write and fsync in a thread, then let effects and acknowledgements go."""
         effects, self._effects = self._effects, []
         acknowledge, self._acknowledge = self._acknowledge, []
+        verdicts = tuple(self.loop.status.verdicts)
         started_s, before = stopwatch_s(), self.durable_seq
-        self.durable_seq = await asyncio.to_thread(self._journal.commit)
+        self.durable_seq = await self._on_disk(self._journal.commit)
+        self.durable_verdicts = verdicts
         self._meter.on_commit(stopwatch_s() - started_s, self.durable_seq - before)
         self._committed.set()
         self._outbox.add(effects)
         for call in acknowledge:
             call()
+
+    async def _on_disk(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do it in the thread of the disk: what waits for a network elsewhere must not hold up a commit."""
+        running = asyncio.get_running_loop()
+        return await running.run_in_executor(self._disk, partial(work, *args, **kwargs))
 
     # ----------------------------------------------------------------------------------------- snapshots
 
@@ -235,4 +257,4 @@ class Daemon:
         state = from_bytes(to_bytes(self.loop.state()))  # a copy: stepping goes on meanwhile
         await self._commit()
         payload = {"loop": state, "extra": {"outbox": self._outbox.state()}, "position": position}
-        await asyncio.to_thread(self._snapshots.write, seq, payload)
+        await self._on_disk(self._snapshots.write, seq, payload)

@@ -7,15 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from engine.app.inbox import Inbox
-from engine.clock import Clock
-from engine.events import MINUTE_NS, Bar, HaltRequested, Nanos, Tick, TradingState
+from engine.clock import JUMP_MAX_S, Clock
+from engine.events import MINUTE_NS, SECOND_NS, Bar, HaltRequested, Nanos, Tick, TradingState
 from engine.ports import Arrival, LiveFeed
 from engine.sessions import Sessions
 from engine.status import Status
 
-_NS_PER_S: Final = 1_000_000_000
-#: A wall clock that leaves the monotonic one by more than this has been set, not corrected.
-_JUMP_MAX_S: Final = 2.0
 _LOOK_EVERY_S: Final = 1.0
 
 
@@ -30,6 +27,8 @@ async def receive(
 
     ``on_bar`` is told the close of the newest bar of each batch.
     """
+    if bars_clock is not None:
+        await inbox.put(bars_clock.first())
     async for arrivals in feed.arrivals(after):
         await inbox.put(arrivals if bars_clock is None else bars_clock.timed(arrivals))
         if on_bar is not None and isinstance(newest := arrivals[-1].record, Bar):
@@ -44,20 +43,33 @@ class BarsClock:
     Parameters
     ----------
     grace_s : float
-        How long after its end a minute waits for missing bars.
+        How long after its end a minute waits for missing bars; a minute at least.
+    counts : callable
+        Whether a bar could be accepted: what is refused whatever comes must not move time.
+    newest_ns : int
+        Close of the newest bar in the journal.
     """
 
-    def __init__(self, grace_s: float) -> None:
-        self._grace_ns = round(grace_s * _NS_PER_S)
-        self._told_ns = 0
+    def __init__(self, grace_s: float, counts: Callable[[Bar], bool], newest_ns: Nanos = 0) -> None:
+        # A bar of a minute does not show that this minute is over: others of it may follow.
+        self._grace_ns = max(round(grace_s * SECOND_NS), MINUTE_NS)
+        self._counts = counts
+        self._told_ns = self._over_ns(newest_ns)
+
+    def first(self) -> list[Arrival]:
+        """Tell again how far time had come: a process may have ended between a bar and its watermark."""
+        return [Arrival(Tick(self._told_ns))] if self._told_ns > 0 else []
+
+    def _over_ns(self, newest_ns: Nanos) -> Nanos:
+        return (newest_ns - self._grace_ns) // MINUTE_NS * MINUTE_NS
 
     def timed(self, arrivals: Sequence[Arrival]) -> list[Arrival]:
         """Put a watermark behind each bar that moves it: how a source cuts its batches must not matter."""
         timed = []
         for arrival in arrivals:
             timed.append(arrival)
-            if isinstance(arrival.record, Bar):
-                over_ns = (arrival.record.ts_close_ns - self._grace_ns) // MINUTE_NS * MINUTE_NS
+            if isinstance(arrival.record, Bar) and self._counts(arrival.record):
+                over_ns = self._over_ns(arrival.record.ts_close_ns)
                 if over_ns > self._told_ns:
                     self._told_ns = over_ns
                     timed.append(Arrival(Tick(over_ns)))
@@ -66,15 +78,15 @@ class BarsClock:
 
 async def tick(clock: Clock, sessions: Sessions, inbox: Inbox, grace_s: float) -> None:
     """Close every session minute, ``grace_s`` after its end by the clock."""
-    grace_ns = round(grace_s * _NS_PER_S)
+    grace_ns = round(grace_s * SECOND_NS)
     ordinal = sessions.ordinal_at(clock.now_ns() - grace_ns)
     while ordinal + 1 < sessions.n_minutes:
         due_ns = int(sessions.stamps(ordinal + 1, ordinal + 2)[0][0]) + grace_ns
         # In slices, so that a clock that is set back or forth is noticed.
-        while (wait_s := clock.seconds_until(due_ns)) > 0.0:  # noqa: ASYNC110 - a clock tells no events
-            await asyncio.sleep(min(wait_s, _LOOK_EVERY_S))
+        while (left_ns := due_ns - clock.trusted_ns()) > 0:  # noqa: ASYNC110 - a clock tells no events
+            await asyncio.sleep(min(left_ns / SECOND_NS / clock.speed, _LOOK_EVERY_S))
         # After an interruption one tick stands for all the minutes that passed.
-        ordinal = max(ordinal + 1, sessions.ordinal_at(clock.now_ns() - grace_ns))
+        ordinal = max(ordinal + 1, sessions.ordinal_at(clock.trusted_ns() - grace_ns))
         await inbox.put([Arrival(Tick(int(sessions.stamps(ordinal, ordinal + 1)[0][0])))])
     inbox.urge(Arrival(HaltRequested(clock.now_ns(), "CALENDAR_END", "restart to load later sessions")))
 
@@ -130,8 +142,7 @@ class Lookout:
 
     def _look(self, keeps_time: bool) -> None:
         jump_s = self._clock.jump_s()
-        if abs(jump_s) > _JUMP_MAX_S:
-            self._told.discard("CLOCK_JUMP")
+        if abs(jump_s) > JUMP_MAX_S:
             self.halt("CLOCK_JUMP", f"the wall clock moved by {jump_s:+.1f} s")
         silent_min = self.silent_min() if keeps_time else 0
         self._while(
@@ -154,14 +165,14 @@ class Lookout:
         return max(0, self._sessions.ordinal_at(now_ns) - self._sessions.ordinal_at(heard_ns))
 
     def _while(self, is_so: bool, reason: str, detail: str) -> None:
-        if is_so:
-            self.halt(reason, detail)
-        else:
+        """Halt for a reason that lasts; again, should somebody resume while it still does."""
+        is_halted = self._status.trading_state is TradingState.HALTED
+        if not is_so or is_halted:
             self._told.discard(reason)
+        elif reason not in self._told:
+            self._told.add(reason)
+            self.halt(reason, detail)
 
     def halt(self, reason: str, detail: str) -> None:
-        """Ask the core to halt, once for as long as the reason lasts."""
-        if reason in self._told or self._status.trading_state is TradingState.HALTED:
-            return
-        self._told.add(reason)
+        """Ask the core to halt."""
         self._inbox.urge(Arrival(HaltRequested(self._clock.now_ns(), reason, detail)))

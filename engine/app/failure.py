@@ -31,7 +31,8 @@ async def fall(error: Exception, marker: HaltMarker, now_ns: Nanos, sinks: Mappi
     text = f"{type(error).__name__}: {error}"
     _log.critical("the engine stops", error=text)
     with suppress(OSError):
-        marker.raise_(JOURNAL if isinstance(error, ServiceError) else ENGINE_FAILED, text, now_ns)
+        is_journal = isinstance(error, ServiceError) and error.code in {"S020", "S021"}
+        marker.raise_(JOURNAL if is_journal else ENGINE_FAILED, text, now_ns)
     await _tell(text, now_ns, sinks)
 
 
@@ -50,9 +51,9 @@ async def _tell(text: str, now_ns: Nanos, sinks: Mapping[str, Sink]) -> None:
                     await sink.deliver([told])
 
 
-def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_of(failure: BaseException) -> BaseException:
     """Return the error a user can act on, if there is one among those of a group."""
-    leaves = list(_leaves(group))
+    leaves = list(_leaves(failure))
     return next((error for error in leaves if isinstance(error, AstraError)), leaves[0])
 
 

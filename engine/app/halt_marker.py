@@ -26,6 +26,7 @@ _REASON_MAX: Final = 64
 _DETAIL_MAX: Final = 500
 
 WATCHDOG: Final = "WATCHDOG"
+SIGNAL: Final = "SIGNAL"
 DAMAGED: Final = "MARKER_DAMAGED"
 
 

@@ -24,13 +24,14 @@ from engine.app.config_tables import AlertsTable
 from engine.app.daemon import Daemon
 from engine.app.edges import BarsClock, Lookout, receive, tick
 from engine.app.failure import fall, first_of, hung
-from engine.app.halt_marker import HaltMarker
+from engine.app.halt_marker import SIGNAL, HaltMarker
 from engine.app.health import TOKEN, build_app, check_bind, serve
 from engine.app.health_view import Phase
 from engine.app.inbox import Inbox
 from engine.app.metrics import Metrics
 from engine.app.operator_link import Admission, Received, from_mqtt, from_redis, from_spool
 from engine.app.plugins import registry
+from engine.app.printer import Printer
 from engine.app.replay import Listener
 from engine.app.sinks import sinks_of
 from engine.app.source import span_of
@@ -40,6 +41,7 @@ from engine.app.view import View
 from engine.app.watchdog import Watchdog
 from engine.clock import Clock
 from engine.commands import Keys
+from engine.errors import AstraError
 from engine.events import DAY_NS, SECOND_NS, Event, HaltRequested, Nanos, Record, TradingState
 from engine.links import MqttLink, RedisLink
 from engine.ports import Arrival, Effect, LiveFeed
@@ -47,6 +49,7 @@ from engine.recovery import compact
 from engine.sinks.courier import Couriers
 from engine.sinks.messages import Wire
 from engine.sinks.outbox import Outbox
+from engine.slices import Slicer
 from feeds.live_context import LiveContext
 
 _DRAIN_S: Final = 5.0
@@ -95,13 +98,14 @@ class LiveRun:
         self._links = links
         self._parts = parts
         self._terminal = terminal
+        self._printer = Printer(terminal)
         self._metrics = Metrics()
         self._systemd = Systemd(os.environ, os.getpid())
         self._marker = HaltMarker(state.marker)
         self._inbox = Inbox()
         self._feeding: list[asyncio.Task[None]] = []
         self._has_news = asyncio.Event()
-        self._is_serving = False
+        self._phase = Phase.RECOVERING
         self._exit_status = 0
 
     async def serve(self) -> int:
@@ -137,24 +141,24 @@ class LiveRun:
         try:
             with watchdog:
                 await self._live(daemon, couriers, outbox, watchdog)
-        except BaseExceptionGroup as group:
-            error = first_of(group)
-            if isinstance(error, Exception) and self._is_serving:
+        except (BaseExceptionGroup, AstraError) as failure:
+            error = first_of(failure)
+            if isinstance(error, Exception) and parts.loop.seq > parts.recovered.seq:
                 await fall(error, self._marker, parts.clock.now_ns(), sinks)
             raise error from None
         finally:
+            self._printer.close()
             await couriers.aclose()
             self._marker.close()
         return self._exit_status
 
     def _listen(self, daemon: Daemon) -> None:
         """Show every step to the daemon, and what a person wants to see to the terminal."""
-        terminal = self._terminal
 
         def on_step(seq: int, record: Record, events: list[Event]) -> None:
             daemon.on_step(seq, record, events)
             if events:
-                terminal.on_effects([Effect(seq, index, event) for index, event in enumerate(events)])
+                self._printer.show([Effect(seq, index, event) for index, event in enumerate(events)])
 
         self._parts.loop.listener = on_step
 
@@ -202,8 +206,7 @@ class LiveRun:
                 self._feeding.append(group.create_task(self._obey(commands), name="commands"))
             self._watch_signals(clock)
             self._announce()
-            view.phase = Phase.RUNNING
-            self._is_serving = True
+            self._phase = view.phase = Phase.RUNNING
             self._systemd.ready()
             await stepping
             await self._end(daemon, couriers, view, committing)
@@ -217,7 +220,7 @@ class LiveRun:
     ) -> None:
         """Commit what was stepped, keep its state, hand its effects over."""
         loop = self._parts.loop
-        view.phase = Phase.STOPPING
+        self._phase = view.phase = Phase.STOPPING
         self._systemd.stopping()
         self._stop()
         await committing
@@ -249,6 +252,10 @@ class LiveRun:
         if (raised := self._marker.read()) is not None:
             halt = HaltRequested(clock.now_ns(), raised.reason, raised.detail)
             self._inbox.urge(Arrival(halt, acknowledge=self._marker.clear))
+        behind_ns = self._parts.loop.status.ts_ns - clock.now_ns()
+        if self._parts.tape is None and self._table.clock == "wall" and behind_ns > 0:
+            detail = f"the wall clock is {behind_ns / SECOND_NS:,.0f} s behind the journal"
+            self._inbox.urge(Arrival(HaltRequested(clock.now_ns(), "CLOCK_JUMP", detail)))
 
     def _http(self, view: View) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         table = self._config.console
@@ -295,19 +302,29 @@ class LiveRun:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
-        loop.add_signal_handler(
-            signal.SIGUSR1,
-            lambda: self._inbox.urge(Arrival(HaltRequested(clock.now_ns(), "SIGNAL", "SIGUSR1"))),
-        )
+        loop.add_signal_handler(signal.SIGUSR1, self._halt_by_signal, clock)
+
+    def _halt_by_signal(self, clock: Clock) -> None:
+        """Halt; once nothing is stepped any more, the next start is halted instead."""
+        if self._phase is Phase.RUNNING:
+            self._inbox.urge(Arrival(HaltRequested(clock.now_ns(), SIGNAL, "SIGUSR1")))
+        else:
+            self._marker.raise_(SIGNAL, "SIGUSR1", clock.now_ns())
 
     # -------------------------------------------------------------------------------------------- tasks
 
     async def _feed(self, feed: LiveFeed, keeps_time: bool) -> None:
         is_recorded = self._parts.tape is None and not keeps_time
-        bars_clock = BarsClock(self._table.grace_s) if is_recorded else None
+        bars_clock = self._bars_clock() if is_recorded else None
         position = self._parts.recovered.position
         await receive(feed, self._inbox, position, bars_clock, self._meter_lag if keeps_time else None)
         self._inbox.close()
+
+    def _bars_clock(self) -> BarsClock:
+        parts, intake = self._parts, self._parts.loop.bus.intake
+        assert intake is not None  # noqa: S101 - a live run has one
+        slot_of = Slicer(self._config.symbols, parts.sessions).slot_of
+        return BarsClock(self._table.grace_s, lambda bar: slot_of(bar) is not None, intake.newest_ns)
 
     def _meter_lag(self, ts_close_ns: Nanos) -> None:
         self._metrics.on_arrival((self._parts.clock.now_ns() - ts_close_ns) / SECOND_NS)

@@ -91,7 +91,7 @@ def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
     """
     found: list[str] = []
     for name, value in environment.items():
-        if name.startswith("ASTRA_") and is_secret_name(name):
+        if name.startswith(("ASTRA_", "APCA_")) and is_secret_name(name):
             found.append(_content(value) if name.endswith("_FILE") else value)
         elif name == "ASTRA_APPRISE_URLS":
             found += re.split(r"[\s,;]+", value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from contextlib import ExitStack
 
@@ -14,12 +15,14 @@ from engine.app.addresses import mqtt_link, redis_link
 from engine.app.assembly import assemble
 from engine.app.config import Config
 from engine.app.demo import LEAD_MIN
+from engine.app.halt_marker import SIGNAL, HaltMarker
 from engine.app.keys import keys_of
 from engine.app.live_run import Links, LiveRun
 from engine.app.replay import Listener
 from engine.app.servers import MqttBroker, RedisServer
 from engine.app.state_folder import StateFolder, locked
 from engine.app.warm_up import warm_up
+from engine.clock import wall_ns
 
 
 class RunOptions(msgspec.Struct, frozen=True):
@@ -54,6 +57,10 @@ def run(config: Config, options: RunOptions, terminal: Listener) -> int:
     """
     with ExitStack() as stack:
         state = stack.enter_context(locked(config.daemon.state_dir))
+        marker = HaltMarker(state.marker)
+        stack.callback(marker.close)
+        # Until the engine serves, and knows better, a signal to halt makes it start halted.
+        signal.signal(signal.SIGUSR1, lambda *_: marker.raise_(SIGNAL, "SIGUSR1", wall_ns()))
         links = _links(config, options, state, stack)
         keys = keys_of()
         parts = assemble(

@@ -29,6 +29,8 @@ _POLL_S: Final = 0.01
 _START_S: Final = 20.0
 _STOP_S: Final = 5.0
 _LOG_TAIL: Final = 400
+#: Keys of operators and vendors are none of a server's business.
+_PRIVATE: Final = ("ASTRA_", "APCA_")
 
 _REDIS: Final = """bind {host}
 port {port}
@@ -237,7 +239,12 @@ class _Child:
         _refuse_taken(name, port)
         with log.open("ab") as sink:
             self._process = subprocess.Popen(  # noqa: S603 - our own command line
-                command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
+                env={name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)},
             )
         self._watchdog = subprocess.Popen(  # noqa: S603 - our own command line
             ["/bin/sh", "-c", 'read -r _; kill -9 "$1"', "watchdog", str(self._process.pid)],

@@ -85,7 +85,8 @@ def locked(root: Path) -> Iterator[StateFolder]:
         S030 if another engine holds it, S031 if it cannot be made or written.
     """
     try:
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        root.mkdir(parents=True, exist_ok=True)
+        root.chmod(0o700)  # journal, status and alerts are nobody else's business
         lock = (root / "lock").open("a")
     except OSError as error:
         raise ServiceError(

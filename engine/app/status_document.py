@@ -8,14 +8,14 @@ state folder, to the Redis key ``astra:<instance>:status`` and to the retained M
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from engine.controls import VAR_LIMIT, Controls
 from engine.desk import TradingDesk
-from engine.events import SECOND_NS, Nanos
+from engine.events import SECOND_NS, CommandJudged, Nanos
 from engine.loop import Loop
 from engine.status import Status
 
@@ -37,6 +37,8 @@ class Extras(msgspec.Struct, frozen=True, kw_only=True):
         Seconds of the run in a second.
     durable_seq : int
         Last record on disk.
+    verdicts : sequence of CommandJudged
+        Those whose records are on disk: others may still be lost.
     outbox : mapping of str to int
         Effects that wait for each sink.
     feed : mapping of str to object
@@ -52,6 +54,7 @@ class Extras(msgspec.Struct, frozen=True, kw_only=True):
     written_ns: Nanos
     speed: float = 1.0
     durable_seq: int = 0
+    verdicts: Sequence[CommandJudged] = ()
     outbox: Mapping[str, int] = {}
     feed: Mapping[str, Any] = {}
     commands_dropped: int = 0
@@ -108,7 +111,7 @@ def document(loop: Loop, now_ns: Nanos, extras: Extras) -> dict[str, Any]:
             for name in ("slices", "sessions", "signals", "rebalances", "fills", "halts", "alerts")
         },
         "limits": _limit_fields(controls),
-        "verdicts": [msgspec.structs.asdict(verdict) for verdict in status.verdicts],
+        "verdicts": [msgspec.structs.asdict(verdict) for verdict in extras.verdicts],
         "outbox": dict(extras.outbox),
         "feed": dict(extras.feed),
         "commands_dropped": extras.commands_dropped,

@@ -20,6 +20,7 @@ from engine.app.watchdog import Watchdog
 from engine.clock import wall_ns
 from engine.controls import VAR_LIMIT
 from engine.errors import ServiceError
+from engine.events import Nanos
 from engine.ports import LiveFeed
 from engine.sinks.courier import Couriers
 from engine.sinks.outbox import Outbox
@@ -51,7 +52,7 @@ class View(msgspec.Struct):
             epoch=parts.identity.epoch,
             version=installed_version(),
             phase=self.phase,
-            now_ns=parts.clock.now_ns(),
+            now_ns=self._now_ns,
             status=parts.loop.status,
             sessions=parts.sessions,
             seq=parts.loop.seq,
@@ -83,11 +84,20 @@ class View(msgspec.Struct):
             written_ns=wall_ns(),
             speed=parts.clock.speed,
             durable_seq=self.daemon.durable_seq,
+            verdicts=self.daemon.durable_verdicts,
             outbox=pending,
             feed=self._feed(),
             commands_dropped=self.admission.dropped,
         )
-        return encode(document(parts.loop, parts.clock.now_ns(), extras))
+        return encode(document(parts.loop, self._now_ns, extras))
+
+    @property
+    def _now_ns(self) -> Nanos:
+        """The time of the run: what the bars say where they keep it."""
+        parts = self.parts
+        if parts.tape is None and self.config.daemon.clock == "bars":
+            return parts.loop.status.ts_ns
+        return parts.clock.now_ns()
 
     def sinks_silent_s(self) -> float:
         """For how long a required sink has left an urgent effect undelivered, seconds."""

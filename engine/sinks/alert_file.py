@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -58,6 +59,7 @@ class AlertFile:
         try:
             self._file.write(lines)
             self._file.flush()
+            os.fsync(self._file.fileno())  # the cursor will say that they are there
         except OSError:
             self._file.truncate(end)
             raise

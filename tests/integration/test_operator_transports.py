@@ -221,7 +221,13 @@ class Engine:
 
     def status(self) -> bytes:
         """Return the status document."""
-        extras = Extras(instance="test", epoch="e", version="v", written_ns=T0_NS)
+        extras = Extras(
+            instance="test",
+            epoch="e",
+            version="v",
+            written_ns=T0_NS,
+            verdicts=self.loop.status.verdicts,
+        )
         return encode(document(self.loop, T0_NS, extras))
 
 

@@ -20,6 +20,7 @@ class StubLoop:
 
     def __init__(self, posed_at: int) -> None:
         self.seq = 0
+        self.status = SimpleNamespace(verdicts=())
         self._posed_at = posed_at
         self.bus = SimpleNamespace(take_problem=self.take_problem, is_quiet=True, answer=self.answer)
 

@@ -29,9 +29,26 @@ def ticks(timed: list[Arrival]) -> list[int]:
     ]
 
 
+def every_bar(_bar) -> bool:
+    """Let every bar move time."""
+    return True
+
+
+def test_a_refused_bar_does_not_move_time() -> None:
+    """One wild stamp of an unknown symbol would make the rest of the stream late."""
+    timed = BarsClock(GRACE_S, lambda bar: bar.ts_close_ns < 50 * MINUTE_NS).timed(arrivals(5, 99, 6))
+    assert ticks(timed) == [5, -4, 99, 6, -5]
+
+
+def test_time_is_told_again_after_a_restart() -> None:
+    """A process that ended between a bar and its watermark left the watermark out of the journal."""
+    assert ticks(BarsClock(GRACE_S, every_bar, 7 * MINUTE_NS).first()) == [-6]
+    assert BarsClock(GRACE_S, every_bar).first() == []
+
+
 def test_a_tick_stands_behind_the_bar_that_moves_the_watermark() -> None:
     """A minute of grace: a bar of minute 6 says that minute 5 is over, and the bars before it come before."""
-    assert ticks(BarsClock(GRACE_S).timed(arrivals(5, 5, 6, 5, 8))) == [5, -4, 5, 6, -5, 5, 8, -7]
+    assert ticks(BarsClock(GRACE_S, every_bar).timed(arrivals(5, 5, 6, 5, 8))) == [5, -4, 5, 6, -5, 5, 8, -7]
 
 
 @given(
@@ -40,8 +57,8 @@ def test_a_tick_stands_behind_the_bar_that_moves_the_watermark() -> None:
 )
 def test_batches_do_not_matter(minutes, cuts) -> None:
     """How a server cuts its answers would otherwise decide which bar is late."""
-    whole = BarsClock(GRACE_S).timed(arrivals(*minutes))
-    clock = BarsClock(GRACE_S)
+    whole = BarsClock(GRACE_S, every_bar).timed(arrivals(*minutes))
+    clock = BarsClock(GRACE_S, every_bar)
     places = sorted({0, *cuts, len(minutes)})
     pieces = [minutes[a:b] for a, b in pairwise(places)]
     assert ticks([one for piece in pieces for one in clock.timed(arrivals(*piece))]) == ticks(whole)
@@ -50,5 +67,5 @@ def test_batches_do_not_matter(minutes, cuts) -> None:
 @pytest.mark.parametrize("grace_s", [0.0, 5.0, 60.0, 90.0])
 def test_a_watermark_is_the_end_of_a_minute(grace_s) -> None:
     """A tick within a minute would mean nothing to the sessions."""
-    timed = BarsClock(grace_s).timed(arrivals(5, 9))
+    timed = BarsClock(grace_s, every_bar).timed(arrivals(5, 9))
     assert [a.record.ts_ns % MINUTE_NS for a in timed if isinstance(a.record, Tick)] == [0, 0]

@@ -169,6 +169,7 @@ class Running:
     def document(self) -> dict[str, Any]:
         """Return the status document."""
         extras = Extras(
+            verdicts=self.loop.status.verdicts,
             instance="test",
             epoch="20260105T143000Z",
             version="0.1",

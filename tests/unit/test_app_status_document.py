@@ -40,6 +40,7 @@ def test_the_page_shows_what_matters_and_how_old_it_is() -> None:
     loop.step(slice_of([100.0, 50.0], minute=1, session=1))
     loop.step(command("halt", loop.status.ts_ns, key=b"guess"))  # refused, and shown as the last verdict
     extras = Extras(
+        verdicts=loop.status.verdicts,
         instance="i",
         epoch="e",
         version="v",
