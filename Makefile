@@ -68,7 +68,8 @@ demo: setup  ## Run live on simulated bars, a minute a second; Ctrl-C ends it
 
 .PHONY: campaign
 campaign: setup  ## Kill a running engine a thousand times, lose power at every sync, simulate thousands of faulty days
-	@$(BIN)/python -m tests.campaign
+	@$(BIN)/python -m tests.campaign --kills 1000
+	@$(BIN)/python -m tests.simulation
 
 .PHONY: soak
 soak: setup  ## Run live at a hundred times the pace for 20 minutes, and measure what grows

@@ -64,7 +64,9 @@ def main() -> None:
             for (epoch, last), message in follow(client, given.instance, given.kind, read_place(given.place)):
                 print(message, flush=True)
                 # Kept after the message was dealt with: a crash in between repeats one and loses none.
-                given.place.write_text(f"{epoch} {last}\n")
+                draft = given.place.with_suffix(".draft")
+                draft.write_text(f"{epoch} {last}\n")
+                draft.replace(given.place)  # whole, or not at all
         except redis.ConnectionError:
             time.sleep(1.0)
 
