@@ -71,6 +71,10 @@ campaign: setup  ## Kill a running engine a thousand times, lose power at every 
 	@$(BIN)/python -m tests.campaign --kills 1000
 	@$(BIN)/python -m tests.simulation
 
+.PHONY: fuzz
+fuzz: setup  ## Search for input that breaks a decoder: a million for each, guided by coverage; needs atheris
+	@$(BIN)/python -m tests.fuzz $(TARGET)
+
 .PHONY: soak
 soak: setup  ## Run live at a hundred times the pace for 20 minutes, and measure what grows
 	@$(BIN)/python -m benchmarks.soak
@@ -78,6 +82,10 @@ soak: setup  ## Run live at a hundred times the pace for 20 minutes, and measure
 .PHONY: bench-live
 bench-live: setup  ## Measure the way of a live bar: to the gate, to the disk, to Redis and MQTT
 	@$(BIN)/python -m benchmarks.live
+
+.PHONY: figures
+figures: setup  ## Compute every figure of docs/figures.md again, beside what others stated
+	@$(BIN)/python -m examples.figures
 
 .PHONY: bench
 bench: setup  ## Measure the engine on this machine
@@ -106,7 +114,7 @@ LOCK_HEADER := \# Made by `make lock` from pyproject.toml for every supported Py
 lock: setup  ## Bring requirements/ up to date with pyproject.toml; UPGRADE=--upgrade renews every pin
 	@$(BIN)/python -c 'import sys; sys.exit("lock with Python 3.11, the oldest supported: newer ones take releases \
 		that it cannot install" if sys.version_info[:2] != (3, 11) else 0)'
-	@$(LOCK) requirements/dev.txt --extra dev --extra servers --extra notify --extra alpaca --extra yahoo $(UPGRADE) pyproject.toml
+	@$(LOCK) requirements/dev.txt --extra dev --extra servers --extra notify --extra alpaca --extra yahoo --extra convertible $(UPGRADE) pyproject.toml
 	@$(LOCK) requirements/runtime.txt --constraint requirements/dev.txt $(UPGRADE) pyproject.toml
 	@sed -i '1i $(LOCK_HEADER)' requirements/dev.txt requirements/runtime.txt
 	@echo "now run make test-pythons: one lock serves all of them"

@@ -17,7 +17,8 @@ from engine.desk import RiskRule, TradingDesk
 from engine.events import BarSlice, Event, FloatArray, Record, Side, Signal
 from engine.execution import Costs
 from engine.loop import Listener, Loop
-from engine.ports import AllocatorContext, Market, RiskReport, State, StrategyContext
+from engine.oversight import Market, RiskReport
+from engine.ports import AllocatorContext, State, StrategyContext
 from feeds.calendars import minutes_per_session
 from risk.gate import RiskGate
 from risk.limits import HaltLatch
@@ -49,6 +50,10 @@ class ZeroRisk:
 
     def refresh(self) -> None:
         """Have nothing to bring up to date."""
+
+    def history_return_frac(self) -> FloatArray | None:
+        """Keep no returns."""
+        return None
 
     def measure(self, holdings_usd: FloatArray, market: Market | None = None) -> RiskReport:  # noqa: ARG002
         """Call every book riskless."""
@@ -84,7 +89,7 @@ def with_fills(size: Size, listener: Listener = ignore) -> Loop:
         risk,
         RiskGate(risk, _LIMIT_USD),
         HaltLatch(_LIMIT_USD),
-        Costs(**config.costs.model_dump()),
+        Costs(**config.costs.model_dump(exclude={"preset"})),
         RiskRule(1.0, 1.0, 1.0),
         (funding.long_frac, funding.short_frac),
     )

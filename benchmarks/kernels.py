@@ -91,7 +91,7 @@ def _bars(n: int) -> FloatArray:
 
 def _mark(n: int) -> Callable[[], object]:
     marks = np.ones((5, n))
-    return partial(mark, _bars(n), marks, 15.0)
+    return partial(mark, _bars(n), marks, 1.0, 15.0)
 
 
 def _accumulate(n: int) -> Callable[[], object]:

@@ -1,7 +1,9 @@
 """`make bench-live`: measure the way of a live bar: to the gate, to the disk, to Redis and MQTT.
 
-A real daemon and real servers, on this machine's disk. `--readme` also puts the tables into README.md,
-`--quick` takes little of everything (for a look, not for figures), `--case 40-mqtt` takes one case alone.
+A real daemon and real servers, on this machine's disk: the cases that the goals name, and one in memory,
+where no disk is waited for. `--full` takes all cases and longer phases (a quarter of an hour), `--quick`
+little of everything (for a look, not for figures), `--case 40-mqtt` one case alone; `--readme` also puts the
+tables into README.md.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from benchmarks.live_figures import (
     markdown,
     parts_table,
     spread,
+    stages_table,
 )
 from benchmarks.live_rig import (
     INSTANCE,
@@ -81,7 +84,12 @@ class Plan(NamedTuple):
 
 
 FULL: Final = Plan(8.0, 20.0, 20.0, 300, 180.0, 300)
+USUAL: Final = Plan(4.0, 16.0, 6.0, 100, 14.0, 200)
 QUICK: Final = Plan(4.0, 4.0, 4.0, 20, 20.0, 50)
+#: A disk that is none, where there is one.
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - its folder has a name that nobody can guess
+NAMED: Final = (Case(2, "redis", "mqtt"), Case(40, "mqtt", "redis"))
+IN_MEMORY: Final = Case(2, "redis", is_in_memory=True)
 CASES: Final = (
     Case(2, "redis"),
     Case(2, "mqtt"),
@@ -89,6 +97,7 @@ CASES: Final = (
     Case(40, "mqtt", "redis"),
     Case(200, "redis"),
     Case(200, "mqtt"),
+    IN_MEMORY,
 )
 
 
@@ -166,10 +175,12 @@ def group_commit(folder: Path, bursts: int) -> dict[str, Spread]:
 
 def measure(case: Case, plan: Plan, scratch: Path) -> Run:
     """Start servers and a daemon, drive it through its phases, and collect what both sides noted."""
-    folder = scratch / str(case)
-    folder.mkdir(parents=True)
-    times = folder / "times.npz"
     with ExitStack() as stack:
+        if case.is_in_memory:
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="astra-live-", dir=MEMORY)))
+        folder = scratch / str(case)
+        folder.mkdir(parents=True)
+        times = folder / "times.npz"
         servers = Servers(
             stack.enter_context(RedisServer(folder / "redis")),
             stack.enter_context(MqttBroker(folder / "mqtt")),
@@ -178,7 +189,8 @@ def measure(case: Case, plan: Plan, scratch: Path) -> Run:
         with child(config, "--times", str(times)) as process:
             driver, tape, machine_ = asyncio.run(_drive(case, plan, folder, servers, process))
         with np.load(times) as noted:
-            return Run(case, tape, driver.heard, driver.phases, noted["bars"], noted["commits"], machine_)
+            tables = {name: noted[name] for name in ("bars", "commits", "handed", "deliveries")}
+            return Run(case, tape, driver.heard, driver.phases, machine=machine_, **tables)
 
 
 async def _drive(
@@ -216,6 +228,8 @@ async def _phases(driver: Driver, case: Case, plan: Plan, servers: Servers, stac
     await driver.steady("normal", NORMAL, plan.normal_s)
     await driver.steady("load", LOAD, plan.load_s)
     await driver.steady("at once", AT_ONCE, plan.load_s)
+    if case.is_in_memory:
+        return
     client = await stack.enter_async_context(redis.asyncio.Redis.from_url(servers.redis.link.url))
     by_redis = Operator(RedisLine(client, INSTANCE))
     often = (plan.halts, plan.halts_max_s)
@@ -240,6 +254,7 @@ def report(figures: Sequence[Figures], commits: dict[str, Spread]) -> str:
             f"{machine()}. Milliseconds: median / p99 / most.",
             goals_table(figures, commits["commit"]),
             bars_table(figures),
+            stages_table(figures),
             halts_table(figures),
             parts_table(figures),
             journal,
@@ -250,24 +265,30 @@ def report(figures: Sequence[Figures], commits: dict[str, Spread]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, keep; return 1 if the engine did not keep up in some case."""
     parser = argparse.ArgumentParser(prog="make bench-live", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a little of everything")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="a little of everything")
+    size.add_argument("--full", action="store_true", help="all cases, for longer")
     parser.add_argument("--readme", action="store_true", help="put the tables into README.md")
     parser.add_argument("--case", choices=[str(case) for case in CASES], help="one case alone")
     parser.add_argument("--dir", type=Path, help="where state is kept; default a temporary folder")
     options = parser.parse_args(arguments)
-    plan = QUICK if options.quick else FULL
+    plan = QUICK if options.quick else FULL if options.full else USUAL
+    cases = [
+        case
+        for case in (CASES if options.full or options.case else (*NAMED, IN_MEMORY))
+        if options.case in {None, str(case)} and (MEMORY.is_dir() or not case.is_in_memory)
+    ]
     figures: list[Figures] = []
     faults: list[str] = []
     warn_of_load()
     with tempfile.TemporaryDirectory(prefix="astra-live-", dir=options.dir) as scratch:
-        for case in CASES:
-            if options.case in {None, str(case)}:
-                print(f"measuring: {case}", flush=True)
-                try:
-                    figures += figures_of(measure(case, plan, Path(scratch)))
-                except BehindError as error:
-                    faults.append(f"**Not measured** – {error}.")
-                    print(faults[-1], flush=True)
+        for case in cases:
+            print(f"measuring: {case}", flush=True)
+            try:
+                figures += figures_of(measure(case, plan, Path(scratch)))
+            except BehindError as error:
+                faults.append(f"**Not measured** – {error}.")
+                print(faults[-1], flush=True)
         print("measuring: group commit", flush=True)
         commits = group_commit(Path(scratch), plan.bursts)
     text = "\n\n".join([report(figures, commits), *faults])

@@ -3,8 +3,9 @@
     python -m benchmarks.live_child CONFIG.toml [--speed 1] [--times FILE.npz] [--allocations FILE.txt]
 
 The engine is not changed for it: an inbox that notes when an arrival came, a daemon that notes when its step
-ended and when a commit had covered it, and one more figure for ``/metrics``. All times are nanoseconds of the
-monotonic clock, which all processes of a machine share.
+ended, when a commit had covered it and when its effects went to the outbox, a sink that notes each delivery
+to Redis, and one more figure for ``/metrics``. All times are nanoseconds of the monotonic clock, which all
+processes of a machine share.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ from engine.app.metrics import Metrics
 from engine.app.run import RunOptions, run
 from engine.app.terminal import Silent
 from engine.events import Bar, Event, Record, TradingState, TradingStateChanged
-from engine.ports import AllocationProblem, Arrival
+from engine.ports import AllocationProblem, Arrival, Effect
+from engine.sinks import redis
+from engine.sinks.messages import KINDS, URGENT
+from engine.sinks.redis import RedisSink
 
 TASKS: Final = "bench_asyncio_tasks"
 #: Code that allocated most, in the report of ``--allocations``.
@@ -43,23 +47,28 @@ _FRAMES: Final = 6
 
 
 class Times:
-    """What was noted: a row a stepped bar, a row a commit.
+    """What was noted: a row a stepped bar, a commit, a handing over to the outbox, a delivery to Redis.
 
     A bar has: end of its minute, place of its symbol, when it came, when its step began and ended, its
     sequence number, and whether trading was halted in that step. A commit has: last durable record, when it
-    began and ended.
+    began and ended. A handing over has: record of its last effect, and when. A delivery has: record of its
+    last effect, whether that was urgent, when it began and ended.
     """
 
     bars: ClassVar[array[int]] = array("q")
     commits: ClassVar[array[int]] = array("q")
+    handed: ClassVar[array[int]] = array("q")
+    deliveries: ClassVar[array[int]] = array("q")
 
     @classmethod
     def save(cls, path: Path) -> None:
-        """Write both tables."""
+        """Write all tables."""
         np.savez(
             path,
             bars=np.array(cls.bars).reshape(-1, 7),
             commits=np.array(cls.commits).reshape(-1, 3),
+            handed=np.array(cls.handed).reshape(-1, 2),
+            deliveries=np.array(cls.deliveries).reshape(-1, 4),
         )
 
 
@@ -91,7 +100,7 @@ class TimedDaemon(Daemon):
         super().__init__(loop, **parts)
         self._places = {symbol: i for i, symbol in enumerate(loop.bus.intake.slicer.symbols)}
         self._began_ns = 0
-        commit = self._journal.commit
+        commit, add = self._journal.commit, self._outbox.add
 
         def timed_commit() -> int:
             began_ns = time.monotonic_ns()
@@ -99,7 +108,13 @@ class TimedDaemon(Daemon):
             Times.commits.extend((seq, began_ns, time.monotonic_ns()))
             return seq
 
+        def timed_add(effects: Sequence[Effect]) -> None:
+            if effects:
+                Times.handed.extend((effects[-1].seq, time.monotonic_ns()))
+            add(effects)
+
         self._journal.commit = timed_commit  # type: ignore[method-assign]
+        self._outbox.add = timed_add  # type: ignore[method-assign,assignment]
 
     def _step(self, arrival: Arrival) -> AllocationProblem | None:
         self._began_ns = time.monotonic_ns()
@@ -117,6 +132,17 @@ class TimedDaemon(Daemon):
             place = self._places.get(record.symbol, -1)
             row = (record.ts_close_ns, place, came_ns, self._began_ns, now_ns, seq, is_halted)
             Times.bars.extend(row)
+
+
+class TimedRedisSink(RedisSink):
+    """Notes deliveries."""
+
+    async def deliver(self, effects: Sequence[Effect]) -> None:
+        """Note when Redis was asked, and when it had answered."""
+        began_ns, last = time.monotonic_ns(), effects[-1]
+        await super().deliver(effects)
+        is_urgent = KINDS[type(last.event)] in URGENT
+        Times.deliveries.extend((last.seq, is_urgent, began_ns, time.monotonic_ns()))
 
 
 class CountingMetrics(Metrics):
@@ -143,6 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts["Metrics"] = CountingMetrics
     if options.times is not None:
         parts |= {"Inbox": TimedInbox, "Daemon": TimedDaemon}
+        vars(redis)["RedisSink"] = TimedRedisSink
     growth = Growth(options.allocations_after) if options.allocations is not None else None
     try:
         return run(load(options.config), RunOptions(speed=options.speed), Silent())

@@ -17,6 +17,16 @@ from engine.events import FloatArray, IntArray, TradingState
 _NS_PER_MS: Final = 1e6
 #: Phases of calm bars.
 STEADY: Final = frozenset({"normal", "load", "at once"})
+#: Where the time goes from a bar that completes a minute to its signal in the stream, one after the other.
+STAGES: Final = (
+    "in the inbox",
+    "step",
+    "to the thread",
+    "write, fsync",
+    "to the outbox",
+    "to the courier",
+    "to the reader",
+)
 #: Ways by which a sink is heard; ``file`` has alerts only.
 WAYS: Final = ("xread", "publish", "mqtt", "file")
 
@@ -41,26 +51,33 @@ class Goal(NamedTuple):
     what: str
     p99_ms: float
     is_of_steady: bool = False
+    is_in_memory: bool = False
 
 
 GOALS: Final = (
     Goal("breach bar taken in → gate closed", "gate", 20.0),
     Goal("breach bar sent → HALTED in every sink", "all", 250.0),
-    Goal("bar sent → signal in Redis", "xread", 10.0, is_of_steady=True),
+    Goal("bar accepted → signal in Redis", "accepted", 10.0, is_of_steady=True),
+    Goal("the same, but for the journal's own fsync", "accepted less fsync", 10.0, is_of_steady=True),
+    Goal("the same, journal and Redis in memory", "accepted", 10.0, is_of_steady=True, is_in_memory=True),
     Goal("1,000 bars at once → on disk", "group commit", 10.0),
 )
 
 
 class Case(NamedTuple):
-    """A universe, and the way its bars come; ``down`` is a server that is killed for a last phase."""
+    """A universe, and the way its bars come; ``down`` is a server that is killed for a last phase.
+
+    In memory there is no disk to wait for: what is left is the engine's own.
+    """
 
     n_symbols: int
     feed: str
     down: str = ""
+    is_in_memory: bool = False
 
     def __str__(self) -> str:
         """Return the name of the case."""
-        return f"{self.n_symbols}-{self.feed}"
+        return f"{self.n_symbols}-{self.feed}{'-memory' if self.is_in_memory else ''}"
 
 
 class Run(NamedTuple):
@@ -73,7 +90,7 @@ class Run(NamedTuple):
         What was sent, and when.
     heard : list of Heard
     phases : list of Phase
-    bars, commits : IntArray
+    bars, commits, handed, deliveries : IntArray
         Of ``benchmarks.live_child.Times``.
     machine : IntArray, shape (n, 5)
         When, how long an fsync took (ns), and ticks of all processors: busy, busy for the benchmark, in all.
@@ -85,6 +102,8 @@ class Run(NamedTuple):
     phases: list[Phase]
     bars: IntArray
     commits: IntArray
+    handed: IntArray
+    deliveries: IntArray
     machine: IntArray
 
 
@@ -167,6 +186,7 @@ def _figures(run: Run, phase: Phase) -> Figures:
         "gate": (ended_ns - came_ns)[is_breach],
         "fsync": looks[:, 1],
         **_heard(run, phase),
+        **_stages(run, phase),
     }
     found = {name: spread(values) for name, values in durations.items()}
     busy, own, total = looks[-1, 2:] - looks[0, 2:] if len(looks) else (0, 0, 0)
@@ -203,6 +223,34 @@ def _heard(run: Run, phase: Phase) -> dict[str, IntArray]:
     return {name: np.array(values, dtype=np.int64) for name, values in lists.items()}
 
 
+def _stages(run: Run, phase: Phase) -> dict[str, IntArray]:
+    """From the bar that completed a minute to each of its signals: the stages, and all of them together."""
+    found = [
+        (int(message.id.partition("-")[0]), at_ns)
+        for way, topic, message, at_ns in run.heard
+        if (way, topic) == ("xread", "signals") and phase.first <= run.tape.minute_of(message.ts) < phase.last
+    ]
+    seq, heard_ns = np.array(found, dtype=np.int64).reshape(-1, 2).T
+    bar = run.bars[np.searchsorted(run.bars[:, 5], seq)]
+    commit = run.commits[np.searchsorted(run.commits[:, 0], seq)]
+    handed = run.handed[np.searchsorted(run.handed[:, 0], seq)]
+    routine = run.deliveries[run.deliveries[:, 1] == 0]
+    delivery = routine[np.searchsorted(routine[:, 0], seq)]
+    instants = (
+        bar[:, 2],
+        bar[:, 3],
+        bar[:, 4],
+        commit[:, 1],
+        commit[:, 2],
+        handed[:, 1],
+        delivery[:, 2],
+        heard_ns,
+    )
+    stages = dict(zip(STAGES, np.diff(np.stack(instants), axis=0), strict=True))
+    accepted_ns = heard_ns - bar[:, 2]
+    return stages | {"accepted": accepted_ns, "accepted less fsync": accepted_ns - stages["write, fsync"]}
+
+
 # ------------------------------------------------------------------------------------------------ tables
 
 
@@ -212,7 +260,7 @@ def bars_table(figures: Sequence[Figures]) -> str:
     rows = [
         (
             one.case.n_symbols,
-            one.case.feed,
+            _way(one),
             _pace(one),
             _count(one, "xread"),
             *(_cell(one, name) for name in ("durable", "xread", "publish", "mqtt", "fsync")),
@@ -230,10 +278,22 @@ def parts_table(figures: Sequence[Figures]) -> str:
     rows = [
         (
             one.case.n_symbols,
-            one.case.feed,
+            _way(one),
             _pace(one),
             *(_cell(one, name) for name in ("late", "transport", "wait", "step", "commit")),
         )
+        for one in figures
+        if one.phase in STEADY
+    ]
+    return markdown(head, rows, left=2)
+
+
+def stages_table(figures: Sequence[Figures]) -> str:
+    """Return where the time goes between a bar in the inbox and its signal in the stream."""
+    names = ("accepted", "accepted less fsync", *STAGES)
+    head = ("symbols", "bars by", "bars/s", "bar accepted → XREAD", "less the journal's fsync", *STAGES)
+    rows = [
+        (one.case.n_symbols, _way(one), _pace(one), *(_cell(one, name) for name in names))
         for one in figures
         if one.phase in STEADY
     ]
@@ -250,7 +310,7 @@ def halts_table(figures: Sequence[Figures]) -> str:
     rows = [
         (
             one.case.n_symbols,
-            one.case.feed,
+            _way(one),
             one.phase.partition(" away")[0] if "away" in one.phase else "–",
             _halts(one),
             *(_cell(one, name) for name in names),
@@ -269,7 +329,9 @@ def goals_table(figures: Sequence[Figures], commits: Spread) -> str:
         found = [
             (one.spreads[goal.what].p99, f"{one.case}, {one.phase}")
             for one in figures
-            if goal.what in one.spreads and (one.phase in STEADY) is goal.is_of_steady
+            if goal.what in one.spreads
+            and (one.phase in STEADY) is goal.is_of_steady
+            and one.case.is_in_memory is goal.is_in_memory
         ]
         if goal.what == "group commit":
             found = [(commits.p99, "the journal alone")]
@@ -285,6 +347,13 @@ def goals_table(figures: Sequence[Figures], commits: Spread) -> str:
                 verdict,
             )
             rows.append(row)
+    disk = [
+        one.spreads["fsync"].p99 for one in figures if "fsync" in one.spreads and not one.case.is_in_memory
+    ]
+    if disk:
+        rows.append(
+            ("half a kilobyte → on this disk, meanwhile", "–", _shown(min(disk)), _shown(max(disk)), "–")
+        )
     return markdown(("p99 of", "goal", "best", "worst", "reached"), rows, left=1)
 
 
@@ -293,6 +362,10 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[Any]], left: int) -> s
     lines = [" | ".join(map(str, row)) for row in (head, *rows)]
     align = "|".join(["---"] * left + ["--:"] * (len(head) - left))
     return "\n".join([f"| {lines[0]} |", f"|{align}|", *(f"| {line} |" for line in lines[1:])])
+
+
+def _way(figures: Figures) -> str:
+    return figures.case.feed + (", in memory" if figures.case.is_in_memory else "")
 
 
 def _pace(figures: Figures) -> str:

@@ -21,7 +21,7 @@ from benchmarks.tape import Size
 from engine.app.operator_send import Line
 from engine.app.servers import MqttBroker, RedisServer
 from engine.clock import wall_ns
-from engine.commands import CommandBody, message_of, sign
+from engine.commands import VALID_MAX_NS, CommandBody, message_of, sign
 from engine.controls import REVERT
 from engine.events import Nanos
 
@@ -178,7 +178,7 @@ class Operator:
     def __init__(self, line: Line, now_ns: Nanos | None = None, speed: float = 1.0) -> None:
         self._line = line
         self._now_ns = now_ns
-        self._valid_ns = round(_VALID_NS * speed)
+        self._valid_ns = min(round(_VALID_NS * speed), VALID_MAX_NS // 2)
 
     async def command(self, kind: str, *, halt_id: str = "", **values: float) -> str:
         """Sign and send one, and return its nonce; numbers that it loosens stay so for a year."""

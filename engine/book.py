@@ -6,13 +6,27 @@ positions, marks and everything in USD are per symbol.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from engine.events import CLOSE, VOLUME, BarSlice, BookMarked, FloatArray, IntArray
+from engine import legs
+from engine.events import (
+    CLOSE,
+    MINUTE_NS,
+    VOLUME,
+    BarSlice,
+    BookMarked,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Nanos,
+    SleevesMarked,
+)
 from engine.kernel import kernel
 from engine.ports import Layout, State
+from engine.sessions import bar_length_min
 
 # Rows of ``Book.marks``; columns are symbols.
 QUANTITY: Final = 0
@@ -21,16 +35,19 @@ AGE_MIN: Final = 2
 HOLDING_USD: Final = 3
 VOLUME_MEAN: Final = 4
 
+PRICE_STALE: Final = "PRICE_STALE"
 #: ``mark``'s code of the worst fault among held prices, by index.
-PRICE_REASONS: Final = ("", "PRICE_STALE", "PRICE_NOT_POSITIVE", "PRICE_NOT_FINITE")
+PRICE_REASONS: Final = ("", PRICE_STALE, "PRICE_NOT_POSITIVE", "PRICE_NOT_FINITE")
 
 _VOLUME_WEIGHT: Final = 1.0 - 0.5 ** (1.0 / 30.0)
 _DAYS_PER_YEAR: Final = 360.0
 
 
 @kernel
-def mark(bars: FloatArray, marks: FloatArray, age_max_min: float) -> tuple[float, float, float, int]:
-    """Mark every symbol to the close of a minute.
+def mark(
+    bars: FloatArray, marks: FloatArray, length_min: float, age_max_min: float
+) -> tuple[float, float, float, int, bool]:
+    """Mark every symbol to the close of a bar.
 
     Parameters
     ----------
@@ -38,6 +55,8 @@ def mark(bars: FloatArray, marks: FloatArray, age_max_min: float) -> tuple[float
         One slice; NaN columns keep their price and grow older.
     marks : FloatArray, shape (5, n)
         Rows QUANTITY (read), PRICE, AGE_MIN, HOLDING_USD and VOLUME_MEAN (written).
+    length_min : float
+        Length of the bar.
     age_max_min : float
         Age in session minutes beyond which the price of a held symbol is stale.
 
@@ -49,16 +68,19 @@ def mark(bars: FloatArray, marks: FloatArray, age_max_min: float) -> tuple[float
         Value of opening positions that got their first price now: what they would have cost.
     fault : int
         Index into ``PRICE_REASONS`` of the worst fault among held symbols.
+    is_fresh : bool
+        Every held symbol has a bar in this slice; so it is of a book that holds none.
     """
     gross_usd = 0.0
     net_usd = 0.0
     opening_usd = 0.0
     fault = 0
+    is_fresh = True
     for i in range(bars.shape[1]):
         close = bars[CLOSE, i]
         quantity = marks[QUANTITY, i]
         if np.isnan(close):
-            marks[AGE_MIN, i] += 1.0
+            marks[AGE_MIN, i] += length_min
         else:
             if quantity != 0.0 and np.isnan(marks[PRICE, i]):
                 opening_usd += quantity * close
@@ -70,6 +92,7 @@ def mark(bars: FloatArray, marks: FloatArray, age_max_min: float) -> tuple[float
         holding_usd = 0.0
         if quantity != 0.0:
             price = marks[PRICE, i]
+            is_fresh &= not np.isnan(close)
             if not np.isfinite(price):
                 fault = max(fault, 3)
             else:
@@ -81,7 +104,7 @@ def mark(bars: FloatArray, marks: FloatArray, age_max_min: float) -> tuple[float
         marks[HOLDING_USD, i] = holding_usd
         gross_usd += abs(holding_usd)
         net_usd += holding_usd
-    return gross_usd, net_usd, opening_usd, fault
+    return gross_usd, net_usd, opening_usd, fault, is_fresh
 
 
 @kernel
@@ -141,6 +164,8 @@ class Book:
     funding : Funding
     price_age_max_min : float
         Session minutes after which a held price is stale.
+    bar_min : int
+        Length of a bar.
     """
 
     def __init__(
@@ -150,6 +175,7 @@ class Book:
         opening_quantity: FloatArray,
         funding: Funding,
         price_age_max_min: float,
+        bar_min: int = 1,
     ) -> None:
         self.layout = layout
         self.leg_quantity: FloatArray = opening_quantity.astype(np.float64)
@@ -161,11 +187,29 @@ class Book:
         self.funding_usd = 0.0
         self.costs_usd = 0.0
         self.price_reason = ""
+        #: Whether the last slice had a bar of every held symbol: a measure without is one of old prices.
+        self.is_fresh = True
+        self.lot = layout.lot
+        self._is_funded = layout.is_funded
         self._funding = funding
-        self._age_max_min = float(price_age_max_min)
+        self.price_age_max_min = float(price_age_max_min)
+        self.bar_min = bar_min
         self._session = -1
+        self._marked_ns: Nanos = 0
+        # What each leg was paid for, and has cost and received since: P&L by sleeve is made of it when asked.
+        self._leg_paid_usd = np.zeros_like(self.leg_quantity)
+        self._leg_costs_usd = np.zeros_like(self.leg_quantity)
+        self._leg_funding_usd = np.zeros_like(self.leg_quantity)
         self.is_flat = True
         self._net_legs()
+        # Legs at the last mark, if a fill has changed them since: the night is financed by what was held.
+        self._leg_at_close: FloatArray | None = None
+        self._is_paid: BoolArray = self.quantity == 0.0
+
+    @property
+    def session(self) -> int:
+        """Session of the last mark, -1 before the first."""
+        return self._session
 
     @property
     def holdings_usd(self) -> FloatArray:
@@ -185,16 +229,27 @@ class Book:
         row: FloatArray = self.marks[QUANTITY]
         return row
 
+    def opening_ns(self, slice_: BarSlice) -> Nanos:
+        """Return when the bars of a slice began: the instant of its fills."""
+        return slice_.ts_close_ns - bar_length_min(slice_.minute, self.bar_min) * MINUTE_NS
+
     def mark(self, slice_: BarSlice) -> BookMarked:
         """Accrue funding at a new session, then mark to the slice's closes."""
         if slice_.session != self._session:
             if self._session >= 0:
                 self._accrue(slice_.session - self._session)
             self._session = slice_.session
-        gross_usd, net_usd, opening_usd, fault = mark(slice_.bars, self.marks, self._age_max_min)
+        self._marked_ns = slice_.ts_close_ns
+        length_min = bar_length_min(slice_.minute, self.bar_min)
+        gross_usd, net_usd, opening_usd, fault, self.is_fresh = mark(
+            slice_.bars, self.marks, length_min, self.price_age_max_min
+        )
+        if opening_usd != 0.0:
+            self._pay_for_opening()
         self.cash_usd -= opening_usd
         self.equity_usd = equity_usd = self.cash_usd + net_usd
         self.price_reason = PRICE_REASONS[fault]
+        self._leg_at_close = None
         return BookMarked(
             slice_.ts_close_ns,
             equity_usd,
@@ -205,24 +260,81 @@ class Book:
             self.costs_usd,
         )
 
-    def trade(self, leg_quantity: FloatArray, traded_usd: float, cost_usd: float) -> None:
-        """Apply fills: new shares by leg, cash paid for them (signed), and what trading cost.
+    def trade(
+        self, leg_quantity: FloatArray, trades: Sequence[Sequence[float]], price_usd: FloatArray
+    ) -> None:
+        """Apply fills. Called by ``engine/execution.py`` alone, with quantities from a ``TargetApproved``.
 
-        Called by ``engine/execution.py`` alone, with quantities from a ``TargetApproved``.
+        Parameters
+        ----------
+        leg_quantity : FloatArray, shape (n_legs,)
+            Shares by leg, as they are now.
+        trades : sequence
+            By symbol that trades: its index, net shares, price USD, cost USD.
+        price_usd : FloatArray, shape (n_symbols,)
+            Of the fills; legs of a symbol that net to nothing change hands at it too.
         """
-        self.leg_quantity[:] = leg_quantity
-        self.cash_usd -= traded_usd + cost_usd
+        cost_usd = sum(cost for *_, cost in trades)
+        self.cash_usd -= sum(shares * price for _, shares, price, _ in trades) + cost_usd
         self.costs_usd += cost_usd
+        step = leg_quantity - self.leg_quantity
+        leg_symbol = self.layout.leg_symbol
+        self._leg_paid_usd += legs.usd(step, leg_symbol, price_usd)
+        symbol_cost_usd = np.zeros(len(self.layout.symbols))
+        for symbol, _, _, cost in trades:
+            symbol_cost_usd[int(symbol)] = cost
+        legs.cost_of_legs(step, leg_symbol, symbol_cost_usd, self._leg_costs_usd)
+        self._leg_at_close = self.leg_quantity.copy()
+        self.leg_quantity[:] = leg_quantity
         self._net_legs()
+
+    def sleeves(self) -> SleevesMarked:
+        """Say what each sleeve has earned up to the last mark, after its costs and funding.
+
+        What a leg has earned is its value less what was paid for it. Costs and funding of a symbol are shared
+        among its legs in proportion to what they trade and hold.
+        """
+        layout = self.layout
+        value_usd = legs.usd(self.leg_quantity, layout.leg_symbol, self.price_usd)
+        earned_usd = value_usd - self._leg_paid_usd - self._leg_costs_usd + self._leg_funding_usd
+
+        def by_sleeve(leg_values: FloatArray) -> tuple[float, ...]:
+            sums = np.bincount(layout.leg_sleeve, leg_values, minlength=layout.n_sleeves)
+            return tuple(sums.tolist())
+
+        return SleevesMarked(
+            self._marked_ns,
+            by_sleeve(np.abs(value_usd)),
+            by_sleeve(earned_usd),
+            by_sleeve(self._leg_costs_usd),
+        )
 
     def _net_legs(self) -> None:
         self.is_flat = net_into(self.leg_quantity, self.layout.leg_symbol, self.marks)
 
     def _accrue(self, days: int) -> None:
-        """Funding over calendar days, on the notional of the last close of the session that ended."""
-        paid_usd = sum(self._funding.daily_usd(holding) for holding in self.holdings_usd.tolist()) * days
+        """Funding over calendar days, on the notional of the last close of the session that ended.
+
+        A future needs no cash, so it is not financed: its carry is in its price.
+        """
+        funded_usd = np.where(self._is_funded, self.holdings_usd, 0.0).tolist()
+        daily_usd = [self._funding.daily_usd(holding) for holding in funded_usd]
+        paid_usd = sum(daily_usd) * days
+        symbol_of = self.layout.leg_symbol
+        held = self.leg_quantity if self._leg_at_close is None else self._leg_at_close
+        net = legs.net(held, symbol_of, len(self.layout.symbols))[symbol_of]
+        share = np.divide(held, net, out=np.zeros_like(net), where=net != 0.0)
+        self._leg_funding_usd += share * np.array(daily_usd)[symbol_of] * days
         self.funding_usd += paid_usd
         self.cash_usd += paid_usd
+
+    def _pay_for_opening(self) -> None:
+        """Count opening positions as bought at their first price."""
+        symbol_of = self.layout.leg_symbol
+        is_new = ~self._is_paid & np.isfinite(self.price_usd)
+        self._is_paid |= is_new
+        is_leg = is_new[symbol_of] & (self._leg_paid_usd == 0.0)
+        self._leg_paid_usd += np.where(is_leg, legs.usd(self.leg_quantity, symbol_of, self.price_usd), 0.0)
 
     def state(self) -> State:
         """Return everything that the next slice depends on."""
@@ -235,6 +347,11 @@ class Book:
             "costs_usd": self.costs_usd,
             "price_reason": self.price_reason,
             "session": self._session,
+            "marked_ns": self._marked_ns,
+            "leg_paid_usd": self._leg_paid_usd.copy(),
+            "leg_costs_usd": self._leg_costs_usd.copy(),
+            "leg_funding_usd": self._leg_funding_usd.copy(),
+            "is_paid": self._is_paid.copy(),
         }
 
     def restore(self, state: State) -> None:
@@ -247,4 +364,9 @@ class Book:
         self.costs_usd = state["costs_usd"]
         self.price_reason = state["price_reason"]
         self._session = state["session"]
+        self._marked_ns = state["marked_ns"]
+        self._leg_paid_usd[:] = state["leg_paid_usd"]
+        self._leg_costs_usd[:] = state["leg_costs_usd"]
+        self._leg_funding_usd[:] = state["leg_funding_usd"]
+        self._is_paid[:] = state["is_paid"]
         self.is_flat = not self.leg_quantity.any()

@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 
 from engine import legs
-from engine.commands import CommandBody, Verifier
+from engine.book import Book
+from engine.commands import SIGNAL, CommandBody, Verifier
 from engine.controls import VAR_LIMIT, Controls
 from engine.desk import ROUTINE_EVENTS, TradingDesk
 from engine.errors import InvariantError
@@ -29,7 +30,9 @@ from engine.events import (
     Event,
     HaltRequested,
     LimitChanged,
+    LimitsDue,
     Nanos,
+    NoncesUsed,
     Record,
     Reject,
     Side,
@@ -102,10 +105,10 @@ class Bus:
                 return answered + self._drain(seq)
             case Bar() | Tick():
                 return self._on_live(seq, record)
-            case Command():
+            case Command() | NoncesUsed() | LimitsDue():
                 return self._on_command(record)
-            case HaltRequested():
-                return self._on_halt(record)
+            case HaltRequested() | Alert():
+                return self._on_seen(record)
             case BarRejected():
                 if self.intake is not None:
                     self.intake.note(record)
@@ -154,8 +157,7 @@ class Bus:
             return []
         sessions = self.intake.slicer.sessions
         self._measured_ns = self._measured_ns or ts_ns
-        age_min = sessions.ordinal_at(ts_ns) - sessions.ordinal_at(self._measured_ns)
-        return self.desk.check_lease(ts_ns, age_min)
+        return self.desk.check_lease(ts_ns, sessions.elapsed_min(self._measured_ns, ts_ns))
 
     def _on_jump(self, record: BarSuspended | BarConfirmed) -> list[Event]:
         if isinstance(record, BarSuspended):
@@ -167,12 +169,20 @@ class Bus:
         text = f"{record.symbol}: the jump is confirmed; if it was a split, the position is not adjusted"
         return [record, Alert(record.ts_close_ns, "warning", "bar_confirmed", text)]
 
-    def _on_halt(self, record: HaltRequested) -> list[Event]:
+    def _on_seen(self, record: HaltRequested | Alert) -> list[Event]:
+        """Take what the edge has seen."""
+        if isinstance(record, Alert):
+            return [record]
         self._was_commanded = True
         text = f"{record.reason}: {record.detail}" if record.detail else record.reason
         if self.desk is None:
             return [Alert(record.ts_ns, "critical", "halt_requested", text)]
-        return self.desk.halt(record.ts_ns, text)
+        return self.desk.halt(record.ts_ns, text, by_person=record.reason == SIGNAL)
+
+    @property
+    def book(self) -> Book | None:
+        """The book; None when nothing trades."""
+        return None if self.desk is None else self.desk.book
 
     @property
     def is_quiet(self) -> bool:
@@ -201,8 +211,7 @@ class Bus:
         desk = self.desk
         events: list[Event] = []
         if desk is not None:
-            if 0 < self.controls.revert_ns <= now_ns:
-                events += self._apply(self.controls.revert(now_ns), desk)
+            events += self._revert(now_ns)
             events += desk.on_slice(slice_)
         for strategy in self.strategies:
             said = strategy.on_slice(slice_)
@@ -238,8 +247,13 @@ class Bus:
         self._unwanted = tuple(self._found[:count].tolist()) if count else ()
         return tuple(sorted({*transitions, *self._unwanted}))
 
-    def _on_command(self, command: Command) -> list[Event]:
-        reason, body = self._verifier.judge(command)
+    def _on_command(self, command: Command | NoncesUsed | LimitsDue) -> list[Event]:
+        if isinstance(command, LimitsDue):
+            return self._revert(command.ts_ns)
+        if isinstance(command, NoncesUsed):
+            self._verifier.inherit(command)
+            return []
+        reason, body = self._verifier.judge(command, self._measured_ns)
         kind, principal, nonce = _named(body)
         if reason or body is None or self.desk is None:
             text = f"command {kind!r} of {principal!r} refused: {reason or 'nothing trades in this run'}"
@@ -257,7 +271,7 @@ class Bus:
         self._was_commanded = True
         match body.kind:
             case "halt":
-                return "", desk.halt(ts_ns, f"operator {body.principal}: {body.reason}")
+                return "", desk.halt(ts_ns, f"operator {body.principal}: {body.reason}", by_person=True)
             case "resume":
                 answer = desk.latch.resume(ts_ns, body.halt_id)
                 if not isinstance(answer, TradingStateChanged):
@@ -272,6 +286,13 @@ class Bus:
             case _:
                 changes = self.controls.change(ts_ns, body.args, body.principal)
                 return (changes, []) if isinstance(changes, str) else ("", self._apply(changes, desk))
+
+    def _revert(self, now_ns: Nanos) -> list[Event]:
+        """Let numbers return whose time has come: by a minute that closes, or by the clock of the edge."""
+        if self.desk is None or not 0 < self.controls.revert_ns <= now_ns:
+            return []
+        self._was_commanded = True
+        return self._apply(self.controls.revert(now_ns), self.desk)
 
     def _apply(self, changes: list[LimitChanged], desk: TradingDesk) -> list[Event]:
         """Let changed numbers take effect: the VaR limit at once, the allocator's at the next minute."""

@@ -61,8 +61,6 @@ def nanos_of(when: datetime) -> Nanos:
 
 #: A wall clock that leaves the monotonic one by more than this has been set, not corrected.
 JUMP_MAX_S: Final = 2.0
-#: Looks after which a jump that is still there counts as the time.
-_JUMP_LOOKS: Final = 5
 
 
 class Clock:
@@ -93,7 +91,8 @@ class Clock:
         self._origin_s = monotonic()
         self._origin_ns = wall() if start_ns is None else start_ns
         self._is_wall = start_ns is None and speed == 1.0
-        self._jumps = 0
+        #: By how much the wall clock has jumped ahead of the time believed last; negative when behind.
+        self._doubt_s = 0.0
 
     def now_ns(self) -> Nanos:
         """Return the time of the run, nanoseconds UTC."""
@@ -106,22 +105,25 @@ class Clock:
     def jump_s(self) -> float:
         """Return by how much the wall clock has left the monotonic one since the last call, seconds.
 
-        Positive when it went forward. A jump is told once, and counts as the time when it has lasted for some
-        calls. A rehearsal keeps to the monotonic clock and never jumps.
+        Positive when it went forward; then ``trusted_ns`` does not follow, until it comes back or ``believe``
+        is called. A rehearsal keeps to the monotonic clock and never jumps.
         """
         if not self._is_wall:
             return 0.0
         steady_s, wall_ns = self._monotonic(), self._wall()
         jump_s = (wall_ns - self._origin_ns) / SECOND_NS - (steady_s - self._origin_s)
-        is_new = abs(jump_s) > JUMP_MAX_S and self._jumps == 0
-        self._jumps = (self._jumps + 1) % _JUMP_LOOKS if abs(jump_s) > JUMP_MAX_S else 0
-        if self._jumps == 0:
-            self._origin_s, self._origin_ns = steady_s, wall_ns
-        return 0.0 if abs(jump_s) > JUMP_MAX_S and not is_new else jump_s
+        self._origin_s, self._origin_ns = steady_s, wall_ns
+        if abs(jump_s) > JUMP_MAX_S:
+            self._doubt_s += jump_s
+        return jump_s
+
+    def believe(self) -> None:
+        """Take what the wall clock says for the time: a person has looked at it."""
+        self._doubt_s = 0.0
 
     def trusted_ns(self) -> Nanos:
-        """Return the time, but no later than the monotonic clock allows: a jump may be taken back."""
-        return min(self.now_ns(), self._steady_ns() + round(JUMP_MAX_S * SECOND_NS))
+        """Return the time, but no later than the monotonic clock allows: what it closes stays closed."""
+        return min(self.now_ns(), self._steady_ns() + round((JUMP_MAX_S - self._doubt_s) * SECOND_NS))
 
     def _steady_ns(self) -> Nanos:
         elapsed_s = self._monotonic() - self._origin_s

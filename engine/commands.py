@@ -3,7 +3,8 @@
 A command is the exact JSON text of a ``CommandBody`` and the HMAC-SHA256 of those bytes. Two keys exist: the
 operator key may do everything, the halt key only halts, so that stopping needs less privilege than starting
 again. Every verdict is an event before it takes effect; used nonces are state, so a replayed command stays
-refused after a restart.
+refused after a restart, and a record of a new epoch, so it stays refused there. No command is valid for long,
+so that only those of the last hour need be remembered.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from engine.events import Command, Nanos
+from engine.events import SECOND_NS, Command, Nanos, NoncesUsed
 from engine.ports import State
 
 KINDS: Final = ("halt", "resume", "limits", "flatten", "rebalance")
@@ -23,8 +24,12 @@ KINDS: Final = ("halt", "resume", "limits", "flatten", "rebalance")
 OPERATOR: Final = "operator"
 HALT: Final = "halt"
 NOBODY: Final = "nobody"
+#: Reason of the halt that somebody on the machine asks for with a signal, which needs no key.
+SIGNAL: Final = "SIGNAL"
 #: No time of a command lies beyond (the year 2116): what is stored must fit 64 bits everywhere.
 TIME_MAX_NS: Final = 1 << 62
+#: The longest that a command may be valid: nonces are remembered until their commands expire.
+VALID_MAX_NS: Final = 3_600 * SECOND_NS
 #: Bytes of one message, body and signature together: what is longer is not even read.
 MESSAGE_BYTES_MAX: Final = 64 * 1024
 
@@ -48,7 +53,7 @@ class CommandBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     principal : str
         Who asks; named in the audit trail.
     issued_ns, expires_ns : int
-        It counts only from ``issued_ns`` to ``expires_ns``.
+        It counts only from ``issued_ns`` to ``expires_ns``, ``VALID_MAX_NS`` later at most.
     nonce : str
         Counts once.
     reason : str
@@ -112,15 +117,19 @@ class Verifier:
         self._instance = instance
         self._keys = keys
         self._used: dict[str, Nanos] = {}
-        self._now_ns: Nanos = 0
+        self._since_ns: Nanos = 0
 
-    def judge(self, command: Command) -> tuple[str, CommandBody | None]:
+    def judge(self, command: Command, seen_ns: Nanos = 0) -> tuple[str, CommandBody | None]:
         """Check form, signature, privilege, instance, time and nonce, in this order.
 
         Parameters
         ----------
         command : Command
             ``ts_ns``, when it entered the log, is the time it is judged by.
+        seen_ns : int
+            Until when the minutes of the log have been closed, which no jump of the wall clock can move: a
+            clock that is set back behind it makes no old command young again. Halts are judged by the wall
+            clock alone: whatever is wrong with the time, stopping is allowed.
 
         Returns
         -------
@@ -132,9 +141,9 @@ class Verifier:
         body = read_body(command.body)
         if body is None:
             return "malformed", None
-        return self._refusal(command, body, command.ts_ns), body
+        return self._refusal(command, body, seen_ns), body
 
-    def _refusal(self, command: Command, body: CommandBody, now_ns: Nanos) -> str:
+    def _refusal(self, command: Command, body: CommandBody, seen_ns: Nanos) -> str:
         is_ordered = 0 <= body.issued_ns <= body.expires_ns < TIME_MAX_NS
         if body.kind not in KINDS or not is_ordered:
             return "malformed"
@@ -145,27 +154,38 @@ class Verifier:
             return "other_instance"
         if not body.reason.strip() or not body.principal.strip():
             return "no_reason"
-        # A clock that is set back does not make an old command young again.
-        now_ns = max(self._now_ns, now_ns)
-        if now_ns < body.issued_ns:
-            return "not_yet_issued"
-        if now_ns > body.expires_ns:
-            return "expired"
-        self._used = {nonce: expires for nonce, expires in self._used.items() if expires >= now_ns}
+        now_ns = command.ts_ns if body.kind == "halt" else max(command.ts_ns, seen_ns)
+        if untimely := self._untimely(body, now_ns):
+            return untimely
+        # Not by the wall clock: while it is ahead it would forget what counts again when it is set right.
+        self._used = {nonce: expires for nonce, expires in self._used.items() if expires >= seen_ns}
         if body.nonce in self._used:
             return "replayed"
         self._used[body.nonce] = body.expires_ns
-        self._now_ns = now_ns
         return ""
 
+    def _untimely(self, body: CommandBody, now_ns: Nanos) -> str:
+        if body.expires_ns - body.issued_ns > VALID_MAX_NS:
+            return "valid_too_long"
+        if body.issued_ns < self._since_ns:
+            return "before_epoch"
+        if now_ns < body.issued_ns:
+            return "not_yet_issued"
+        return "expired" if now_ns > body.expires_ns else ""
+
+    def inherit(self, record: NoncesUsed) -> None:
+        """Take over what the epoch before this one knew of commands."""
+        self._used |= dict(record.used)
+        self._since_ns = max(self._since_ns, record.since_ns)
+
     def state(self) -> State:
-        """Return the nonces that may not be used again, with the times they expire, and the latest time."""
-        return {"used": dict(self._used), "now_ns": self._now_ns}
+        """Return the nonces that may not be used again, with their expiries, and since when any count."""
+        return {"used": dict(self._used), "since_ns": self._since_ns}
 
     def restore(self, state: State) -> None:
         """Continue from ``state``."""
         self._used = dict(state["used"])
-        self._now_ns = state["now_ns"]
+        self._since_ns = state["since_ns"]
 
 
 def read_body(text: str) -> CommandBody | None:
@@ -238,7 +258,7 @@ def read_commands(text: str) -> list[Command]:
     """
     decoder = msgspec.json.Decoder(dict[str, Any])
     commands = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a text in a command may hold what Python takes for the end of a line, too
         if line.strip():
             fields = decoder.decode(line)
             commands.append(msgspec.convert([Command.__name__, *_fields(fields)], Command))

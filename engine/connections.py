@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from engine.clock import stopwatch_s
 from engine.links import MqttLink, RedisLink
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ ANSWER_MAX_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 2.0
 _KEEPALIVE_S: Final = 10
 _WAIT_FIRST_S: Final = 0.05
+_REMIND_S: Final = 60.0
 
 #: The client logs every lost connection with a traceback; whoever uses it says so in a line.
 _mqtt_log = logging.getLogger("astra.mqtt")
@@ -34,6 +36,35 @@ def waits_s(longest_s: float = 3.0) -> Iterator[float]:
     while True:
         yield min(wait_s, longest_s)
         wait_s = min(2.0 * wait_s, longest_s)
+
+
+class Complaints:
+    """Failures that repeat themselves: decides of which to write, so that an outage does not fill the log.
+
+    Parameters
+    ----------
+    monotonic_s : callable
+        Tells the time.
+    """
+
+    def __init__(self, monotonic_s: Callable[[], float] = stopwatch_s) -> None:
+        self._monotonic_s = monotonic_s
+        self._written_s: dict[str, float] = {}
+        self._unwritten = 0
+
+    def due(self, reason: str) -> int:
+        """Count a failure; return how many to write of now, this one included, or 0.
+
+        A reason is due when it is new, and once a minute while it lasts.
+        """
+        now_s = self._monotonic_s()
+        self._unwritten += 1
+        lately = {past: at_s for past, at_s in self._written_s.items() if now_s - at_s < _REMIND_S}
+        if reason in lately:
+            return 0
+        self._written_s = lately | {reason: now_s}
+        count, self._unwritten = self._unwritten, 0
+        return count
 
 
 def is_cancelled() -> bool:
@@ -117,16 +148,29 @@ def mqtt_subscriber(
     **options
         Of ``aiomqtt.Client``.
     """
+    session = mqtt_session(kept_s, ReceiveMaximum=in_flight_max, MaximumPacketSize=packet_max_bytes)
+    client = mqtt_client(link, identifier=name, **session, **options)
+    client._client.manual_ack_set(True)  # what the wrapper does not pass on
+    return client
+
+
+def mqtt_session(kept_s: int, **limits: int) -> dict[str, Any]:
+    """Return the arguments of an ``aiomqtt.Client`` whose session outlives its connections.
+
+    Parameters
+    ----------
+    kept_s : int
+        How long it does, seconds.
+    **limits
+        Further properties of CONNECT, by their names in paho.
+    """
     from paho.mqtt.packettypes import PacketTypes
     from paho.mqtt.properties import Properties
 
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.SessionExpiryInterval = kept_s
-    properties.ReceiveMaximum = in_flight_max
-    properties.MaximumPacketSize = packet_max_bytes
-    client = mqtt_client(link, identifier=name, clean_start=False, properties=properties, **options)
-    client._client.manual_ack_set(True)  # what the wrapper does not pass on
-    return client
+    for name, value in {"SessionExpiryInterval": kept_s, **limits}.items():
+        setattr(properties, name, value)
+    return {"clean_start": False, "properties": properties}
 
 
 def mqtt_arguments(link: MqttLink) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """The numbers an operator may change while the engine runs, and how far.
 
-A number may be tightened for good. Loosening it beyond its standing value needs a time at which that value
-returns by itself, and neither way leads out of the hard bounds of the configuration. A command that asks for
-several numbers changes all of them or none. Which way is tight depends on the number: a cap protects by being
-low, an aversion by being high.
+A number may be tightened for good. Loosening it beyond its standing value needs a time, within a week, at
+which that value returns by itself, and neither way leads out of the hard bounds of the configuration. A
+command that asks for several numbers changes all of them or none. Which way is tight depends on the number: a
+cap protects by being low, an aversion by being high.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from engine.commands import TIME_MAX_NS
-from engine.events import LimitChanged, Nanos
+from engine.events import DAY_NS, LimitChanged, Nanos
 from engine.ports import State
 
 VAR_LIMIT: Final = "var_limit_usd"
@@ -23,6 +23,8 @@ CAPS: Final = ("gross_max_frac", "net_max_frac", "name_max_frac")
 AVERSIONS: Final = ("risk_aversion", "trade_aversion")
 #: The key of a ``limits`` command that is no number to change: when the standing values return.
 REVERT: Final = "revert_ns"
+#: The longest that a number may stay loosened: what lasts belongs into the configuration.
+LOOSE_MAX_DAYS: Final = 7
 #: Who changes a number back when its time has come.
 TIMER: Final = "timer"
 
@@ -123,7 +125,7 @@ class Controls:
         if not names:
             return f"no number to change was named; there are {', '.join(self._controls)}"
         for name in names:
-            if fault := self._fault(name, args[name], is_for_good=revert == 0.0):
+            if fault := self._fault(name, args[name], revert - ts_ns if revert else None):
                 return fault
         return [
             self._set(ts_ns, name, args[name], int(revert), principal)
@@ -131,14 +133,19 @@ class Controls:
             if name in args
         ]
 
-    def _fault(self, name: str, value: float, *, is_for_good: bool) -> str:
+    def _fault(self, name: str, value: float, lasts_ns: float | None) -> str:
+        """Say why a number cannot be changed for so long (None: for good); empty if it can."""
         control = self._controls.get(name)
         if control is None:
             return f"{name!r} is no number of this engine; there are {', '.join(self._controls)}"
         if not control.low <= value <= control.high:
             return f"{name} must be between {control.low:.10g} and {control.high:.10g}, was {value:.10g}"
-        if is_for_good and control.is_looser(value, self._settings[name].standing):
+        if not control.is_looser(value, self._settings[name].standing):
+            return ""
+        if lasts_ns is None:
             return f"a loosened {name} must say when it reverts"
+        if lasts_ns > LOOSE_MAX_DAYS * DAY_NS:
+            return f"a loosened {name} must revert within {LOOSE_MAX_DAYS} days"
         return ""
 
     def revert(self, now_ns: Nanos) -> list[LimitChanged]:

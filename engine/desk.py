@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from engine import legs
-from engine.book import VOLUME_MEAN, Book
+from engine.book import PRICE_STALE, VOLUME_MEAN, Book
 from engine.events import (
     AllocationDone,
     BarSlice,
@@ -30,8 +30,9 @@ from engine.events import (
     TradingStateChanged,
 )
 from engine.execution import Costs, fill
-from engine.oversight import Change, Gate, Latch, RiskDesk
-from engine.ports import NO_CONTROLS, AllocationProblem, Outlook, RiskReport, State
+from engine.oversight import Change, Gate, Latch, RiskDesk, RiskReport
+from engine.ports import NO_CONTROLS, AllocationProblem, Outlook, State
+from engine.quotes import Quotes
 from engine.sizing import held_frac, sized, trading_terms
 
 _FLAT = RiskReport(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -85,6 +86,7 @@ class TradingDesk:
         rule: RiskRule,
         funding_fracs: tuple[float, float],
     ) -> None:
+        self._quotes = Quotes(book.layout, book.price_age_max_min, book.bar_min)
         self.book = book
         self.risk = risk
         self.gate = gate
@@ -105,7 +107,10 @@ class TradingDesk:
     def on_slice(self, slice_: BarSlice) -> list[Event]:
         """Take one minute: fill, mark, measure, judge."""
         events: list[Event] = []
+        slice_ = self._quotes.to_usd(slice_)
         self._due = -1  # whoever has not answered by now is late
+        if 0 <= self.book.session != slice_.session and self.book.layout.n_sleeves:
+            events.append(self.book.sleeves())
         if self._pending is not None:
             events += self._fill(self._pending, slice_)
         events.append(self.book.mark(slice_))
@@ -122,7 +127,7 @@ class TradingDesk:
             )
         )
         held_suspect = bool(slice_.suspect) and self._holds_any(slice_.suspect)
-        changes = self.latch.on_measured(slice_.ts_close_ns, report, held_suspect)
+        changes = self.latch.on_measured(slice_.ts_close_ns, report, held_suspect, self.book.is_fresh)
         if changes:
             events += changes
             self._react(slice_.ts_close_ns, changes, events)
@@ -139,13 +144,18 @@ class TradingDesk:
                 self.risk.refresh()
             if book.is_flat:
                 self._report = _FLAT
-            elif book.price_reason:
-                self._report = _unknown(book.price_reason)
+            elif reason := self.price_reason:
+                self._report = _unknown(reason)
             else:
                 self._report = self.risk.measure(book.holdings_usd)
         except Exception as error:  # noqa: BLE001 - whatever it is, the gate closes
             self._report = _unknown(_failure(error))
         return self._report
+
+    @property
+    def price_reason(self) -> str:
+        """What is wrong with a price of what is held, its exchange rate included; empty for nothing."""
+        return self.book.price_reason or (PRICE_STALE if self._holds_any(self._quotes.stale) else "")
 
     def check_lease(self, ts_ns: Nanos, age_min: int) -> list[Event]:
         """Halt when the last measure is older than ``var_max_age_min`` session minutes."""
@@ -263,6 +273,7 @@ class TradingDesk:
             funding_short_frac=self._funding_fracs[1],
             is_reducing=self.latch.trading_state is TradingState.REDUCING,
             controls=controls,
+            history_return_frac=self.risk.history_return_frac(),
         )
 
     def await_nothing(self) -> None:
@@ -326,9 +337,9 @@ class TradingDesk:
         self._judge(ts_ns, np.zeros_like(self.book.leg_quantity), True, events)
         return events
 
-    def halt(self, ts_ns: Nanos, reason: str) -> list[Event]:
-        """Halt now; what is unfilled is cancelled."""
-        events: list[Event] = list(self.latch.halt(ts_ns, reason))
+    def halt(self, ts_ns: Nanos, reason: str, *, by_person: bool = False) -> list[Event]:
+        """Halt now; what is unfilled is cancelled. What a person asks for counts each time."""
+        events: list[Event] = list(self.latch.halt(ts_ns, reason, by_person=by_person))
         self._react(ts_ns, list(events), events)
         return events
 
@@ -343,6 +354,7 @@ class TradingDesk:
         """Return everything that the next record depends on."""
         pending = self._pending
         return {
+            "quotes": self._quotes.state(),
             "book": self.book.state(),
             "risk": self.risk.state(),
             "latch": self.latch.state(),
@@ -355,6 +367,7 @@ class TradingDesk:
 
     def restore(self, state: State) -> None:
         """Continue from ``state``, bit for bit."""
+        self._quotes.restore(state["quotes"])
         self.book.restore(state["book"])
         self.risk.restore(state["risk"])
         self.latch.restore(state["latch"])

@@ -8,12 +8,16 @@ part of the format.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.vocabulary import SIDES as SIDES  # noqa: PLC0414 - part of every message
+from engine.vocabulary import Reject as Reject  # noqa: PLC0414
+from engine.vocabulary import Side as Side  # noqa: PLC0414
+from engine.vocabulary import TradingState as TradingState  # noqa: PLC0414
 
 Nanos: TypeAlias = int
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -30,41 +34,6 @@ VOLUME: Final = 4
 SECOND_NS: Final = 1_000_000_000
 MINUTE_NS: Final = 60_000_000_000
 DAY_NS: Final = 86_400_000_000_000
-
-
-class Side(StrEnum):
-    """Position a spread wants: LONG is long y and short x."""
-
-    FLAT = "FLAT"
-    LONG = "LONG"
-    SHORT = "SHORT"
-
-
-#: ``Side`` by its sign: ``SIDES[0]`` is FLAT, ``SIDES[1]`` LONG, ``SIDES[-1]`` SHORT.
-SIDES: Final = (Side.FLAT, Side.LONG, Side.SHORT)
-
-
-class TradingState(StrEnum):
-    """What may trade: everything, only what lowers VaR, or nothing."""
-
-    ACTIVE = "ACTIVE"
-    REDUCING = "REDUCING"
-    HALTED = "HALTED"
-
-
-class Reject(StrEnum):
-    """Why a bar was not accepted (quantities and conventions in docs/maths/bars.md)."""
-
-    DUPLICATE = "DUPLICATE"
-    CONFLICT = "CONFLICT"
-    LATE = "LATE"
-    MALFORMED = "MALFORMED"
-    INCONSISTENT = "INCONSISTENT"
-    COLLAR = "COLLAR"
-    UNKNOWN_SYMBOL = "UNKNOWN_SYMBOL"
-    OFF_SESSION = "OFF_SESSION"
-    UNDECODABLE = "UNDECODABLE"
-    FUTURE = "FUTURE"
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -145,13 +114,25 @@ class Command(_Message, frozen=True):
     signed_by: str = ""
 
 
+class NoncesUsed(_Message, frozen=True):
+    """Nonces of earlier epochs, and when they expire; no command issued before ``since_ns`` counts."""
+
+    ts_ns: Nanos
+    used: tuple[tuple[str, Nanos], ...]
+    since_ns: Nanos = 0
+
+
+class LimitsDue(_Message, frozen=True):
+    """So late it is by the clock of commands: numbers whose time has come return."""
+
+    ts_ns: Nanos
+
+
 class TargetsProposed(_Message, frozen=True):
     """An allocator's answer to the slice that closed at ``ts_ns``.
 
     Parameters
     ----------
-    ts_ns : int
-        Close of the slice the problem was taken from.
     state_version : int
         Sequence number of that slice's record; an answer to any other than the last is late.
     status : str
@@ -284,6 +265,19 @@ class BookMarked(_Message, frozen=True):
     costs_usd: float
 
 
+class SleevesMarked(_Message, frozen=True):
+    """What each sleeve has earned up to the close of a session: said when the next one begins.
+
+    Sums over sleeves are those of the book: ``pnl_usd`` is after ``costs_usd`` and funding. All cumulative,
+    in the order of the layout's sleeves.
+    """
+
+    ts_ns: Nanos
+    gross_usd: tuple[float, ...]
+    pnl_usd: tuple[float, ...]
+    costs_usd: tuple[float, ...]
+
+
 class RiskMeasured(_Message, frozen=True):
     """VaR and ES of the held book, positive losses; NaN with a ``reason`` when UNKNOWN."""
 
@@ -344,7 +338,10 @@ class AllocationDone(_Message, frozen=True):
 
 
 class Alert(_Message, frozen=True):
-    """Something a person should know. ``severity`` is ``info``, ``warning`` or ``critical``."""
+    """Something a person should know. ``severity`` is ``info``, ``warning`` or ``critical``.
+
+    As a record it is what the edge has to tell: it decides nothing.
+    """
 
     ts_ns: Nanos
     severity: str
@@ -361,7 +358,10 @@ Record: TypeAlias = (
     | BarConfirmed
     | HaltRequested
     | Command
+    | NoncesUsed
+    | LimitsDue
     | TargetsProposed
+    | Alert
 )
 Event: TypeAlias = (
     BarRejected
@@ -374,6 +374,7 @@ Event: TypeAlias = (
     | TargetRefused
     | Filled
     | BookMarked
+    | SleevesMarked
     | RiskMeasured
     | TradingStateChanged
     | CommandJudged

@@ -15,7 +15,6 @@ import numpy as np
 from engine import legs
 from engine.book import Book
 from engine.events import (
-    MINUTE_NS,
     OPEN,
     VOLUME,
     BarSlice,
@@ -27,11 +26,12 @@ from engine.events import (
     TradingState,
 )
 from engine.kernel import kernel
-from engine.oversight import Change, Gate
-from engine.ports import Market
+from engine.oversight import Change, Gate, Market
 
 #: A scale that the gate grants is tried again, lots and volumes included; True for the first trial.
 _ROUNDS: Final = (True, False, False, False)
+#: Of a lot: what a step may differ from whole lots, for sums of decimal lots are not exact.
+_LOT_TOLERANCE_FRAC: Final = 1e-9
 
 
 class Costs(msgspec.Struct, frozen=True):
@@ -45,15 +45,12 @@ class Costs(msgspec.Struct, frozen=True):
         Times the square root of traded shares over the bar's volume.
     participation_max_frac : float
         Most of a bar's volume that may be traded.
-    lot : float
-        Shares trade in multiples of it; 0 for fractional shares.
     """
 
     half_spread_bps: float = 1.0
     fee_bps: float = 0.2
     impact_bps: float = 10.0
     participation_max_frac: float = 0.10
-    lot: float = 0.0
 
     @property
     def linear_bps(self) -> float:
@@ -70,7 +67,7 @@ def fillable(
     n_sleeves: int,
     bars: FloatArray,
     participation_max_frac: float,
-    lot: float,
+    lot: FloatArray,
     by_sleeve: bool,
 ) -> tuple[FloatArray, bool, bool]:
     """Cut a target to what the opens, the volumes and the lot of one minute allow.
@@ -89,7 +86,7 @@ def fillable(
     bars : FloatArray, shape (5, n_symbols)
         The minute.
     participation_max_frac : float
-    lot : float
+    lot : FloatArray, shape (n_symbols,)
         Steps are rounded towards none to multiples of it; a sleeve that would lose a leg does not trade.
     by_sleeve : bool
         Each sleeve is a basket; otherwise all are one.
@@ -120,8 +117,8 @@ def fillable(
         share = fraction[leg_sleeve[leg]]
         if step[leg] != 0.0:
             reached[leg] = target[leg] if share == 1.0 else held[leg] + step[leg] * share
-    if lot > 0.0:
-        is_cut |= round_to_lots(held, reached, leg_sleeve, n_sleeves, lot)
+    if lot.max() > 0.0:
+        is_cut |= round_to_lots(held, reached, leg_symbol, leg_sleeve, n_sleeves, lot)
     return reached, bool(np.any(lacks & wants)), is_cut
 
 
@@ -158,18 +155,27 @@ def cut_fractions(
 
 @kernel
 def round_to_lots(
-    held: FloatArray, reached: FloatArray, leg_sleeve: IntArray, n_sleeves: int, lot: float
+    held: FloatArray,
+    reached: FloatArray,
+    leg_symbol: IntArray,
+    leg_sleeve: IntArray,
+    n_sleeves: int,
+    lot: FloatArray,
 ) -> bool:
     """Round every step of ``reached`` towards none, in place; whether anything was lost."""
     is_cut = False
     loses_leg = np.zeros(n_sleeves, dtype=np.bool_)
     for leg in range(held.size):
         step = reached[leg] - held[leg]
-        whole = np.trunc(step / lot) * lot
-        if whole != step:
-            is_cut = True
-            reached[leg] = held[leg] + whole
-            loses_leg[leg_sleeve[leg]] |= whole == 0.0
+        size = lot[leg_symbol[leg]]
+        if size > 0.0:
+            # 0.3 / 0.1 is not 3: a step of whole lots but for its last bits stays, so that an exit ends at 0.
+            whole = np.rint(step / size) * size
+            if abs(step - whole) > _LOT_TOLERANCE_FRAC * size:
+                whole = np.trunc(step / size) * size
+                is_cut = True
+                reached[leg] = held[leg] + whole
+                loses_leg[leg_sleeve[leg]] |= whole == 0.0
     for leg in range(held.size):
         if loses_leg[leg_sleeve[leg]]:
             reached[leg] = held[leg]
@@ -253,7 +259,7 @@ def fill(
         Fills by symbol in universe order, then what lapsed and why.
     """
     layout, held = book.layout, book.leg_quantity
-    ts_open_ns = slice_.ts_close_ns - MINUTE_NS
+    ts_open_ns = book.opening_ns(slice_)
     opens = slice_.bars[OPEN]
     prices = np.where(np.isnan(opens), book.price_usd, opens)
     target = np.array(approved.leg_quantity)
@@ -267,7 +273,7 @@ def fill(
             layout.n_sleeves,
             slice_.bars,
             costs.participation_max_frac,
-            costs.lot,
+            book.lot,
             by_sleeve or not is_first,
         )
         if is_first:
@@ -291,11 +297,6 @@ def _trade(target: FloatArray, slice_: BarSlice, book: Book, costs: Costs) -> li
     trades = settle(
         book.leg_quantity, target, book.layout.leg_symbol, slice_.bars, costs.linear_bps, costs.impact_bps
     ).tolist()
-    book.trade(
-        target,
-        traded_usd=sum(shares * price for _, shares, price, _ in trades),
-        cost_usd=sum(cost for *_, cost in trades),
-    )
-    ts_open_ns = slice_.ts_close_ns - MINUTE_NS
-    symbols = book.layout.symbols
+    book.trade(target, trades, slice_.bars[OPEN])
+    ts_open_ns, symbols = book.opening_ns(slice_), book.layout.symbols
     return [Filled(ts_open_ns, symbols[int(i)], shares, price, cost) for i, shares, price, cost in trades]

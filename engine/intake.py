@@ -13,10 +13,16 @@ import msgspec
 
 from engine.events import MINUTE_NS, Bar, BarRejected, Nanos, Reject
 from engine.ports import State
+from engine.sessions import Sessions
 from engine.slices import Sliced, Slicer
 
 #: Session minutes beyond the watermark whose bars may wait: what a day around the clock has.
 AHEAD_MAX_MIN: Final = 1_440
+
+
+def is_too_far(sessions: Sessions, watermark_ns: Nanos, ts_ns: Nanos) -> bool:
+    """Whether a minute lies so far ahead of the watermark that none of its bars is taken."""
+    return sessions.ordinal_at(ts_ns) - sessions.ordinal_at(watermark_ns) > AHEAD_MAX_MIN
 
 
 class Intake:
@@ -89,14 +95,12 @@ class Intake:
         """Judge the first bar of a minute by its distance from the watermark."""
         if ts_ns <= self.watermark_ns:
             return Reject.LATE
-        sessions = self.slicer.sessions
-        ahead_min = sessions.ordinal_at(ts_ns) - sessions.ordinal_at(self.watermark_ns)
-        return Reject.FUTURE if ahead_min > AHEAD_MAX_MIN else None
+        return Reject.FUTURE if is_too_far(self.slicer.sessions, self.watermark_ns, ts_ns) else None
 
     def _pass_complete(self) -> None:
         sessions, n_symbols = self.slicer.sessions, len(self.slicer.symbols)
         ordinal = sessions.ordinal_at(self.watermark_ns) + 1
-        while ordinal < sessions.n_minutes:
+        while ordinal < sessions.n_bars:
             ts_ns = sessions.end_of(ordinal)
             if len(self._waiting.get(ts_ns, ())) < n_symbols:
                 break

@@ -367,7 +367,7 @@ class JournalReader:
     def _records(self, segment: Segment, offset: int, body: memoryview) -> Iterator[tuple[Record, str]]:
         try:
             yield from entries(body)
-        except (msgspec.DecodeError, ValueError, struct.error) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError, struct.error) as error:
             raise damage("J003", segment.path, offset, f"undecodable record ({error})") from None
 
 

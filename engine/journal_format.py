@@ -25,6 +25,7 @@ import numpy as np
 from engine.disk import Disk
 from engine.errors import JournalError
 from engine.events import (
+    Alert,
     Bar,
     BarConfirmed,
     BarRejected,
@@ -32,7 +33,9 @@ from engine.events import (
     BarSuspended,
     Command,
     HaltRequested,
+    LimitsDue,
     Nanos,
+    NoncesUsed,
     Record,
     TargetsProposed,
     Tick,
@@ -43,6 +46,8 @@ SUFFIX: Final = ".journal"
 #: The first byte occurs in no UTF-8 text, so no text in a record can look like a frame.
 _MAGIC: Final = b"\xffAJ2"
 _FRAME: Final = struct.Struct("<4sIIQ")
+#: Of version 0.1.0.
+_FRAME_1: Final = struct.Struct("<IIQ")
 _COVERED: Final = struct.Struct("<IQ")
 _ENTRY: Final = struct.Struct("<II")
 #: A record, and so a frame, may not be larger than this; checked before anything is allocated.
@@ -51,7 +56,19 @@ _HEADER_SEQ: Final = 0
 _HEADER_MAX_BYTES: Final = 1 << 16
 _WINDOW_BYTES: Final = 1 << 20
 
-_STRUCTS = Bar | Tick | BarRejected | BarSuspended | BarConfirmed | HaltRequested | Command | TargetsProposed
+_STRUCTS = (
+    Bar
+    | Tick
+    | BarRejected
+    | BarSuspended
+    | BarConfirmed
+    | HaltRequested
+    | Command
+    | NoncesUsed
+    | LimitsDue
+    | TargetsProposed
+    | Alert
+)
 _encoder = msgspec.msgpack.Encoder()
 _struct_decoder: msgspec.msgpack.Decoder[_STRUCTS] = msgspec.msgpack.Decoder(_STRUCTS)
 _decode_slice = msgspec.msgpack.Decoder(tuple[str, int, int, int, tuple[int, ...], int, int, bytes]).decode
@@ -297,16 +314,37 @@ def segments(folder: Path, disk: Disk) -> list[Segment]:
 
 def _segment(path: Path, disk: Disk) -> Segment:
     found = Frames(disk, path).at(0)
+    if found is None and _is_of_format_1(disk.read(path, 0, _HEADER_MAX_BYTES)):
+        raise _unreadable(path, "was written by version 0.1.0, in format 1")
     if found is None or found[0] != _HEADER_SEQ or len(found[1]) > _HEADER_MAX_BYTES:
         raise damage("J004", path, 0, "no segment header")
     try:
         was = msgspec.msgpack.decode(found[1], type=_AnyHeader).format
         if was != FORMAT:
-            raise damage("J005", path, 0, f"format {was}, this version reads {FORMAT}")
+            raise _unreadable(path, f"is of format {was}")
         header = msgspec.msgpack.decode(found[1], type=Header)
         return Segment(path, int(path.stem), header, bytes(found[2]))
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise damage("J004", path, 0, f"unreadable segment header ({error})") from None
+
+
+def _is_of_format_1(data: bytes) -> bool:
+    """Whether a segment begins as those of version 0.1.0 did: as now, but without magic."""
+    if len(data) < _FRAME_1.size:
+        return False
+    length, crc, seq = _FRAME_1.unpack_from(data)
+    body = data[_FRAME_1.size : _FRAME_1.size + length]
+    covered = zlib.crc32(body, zlib.crc32(_COVERED.pack(length, seq)))
+    return (seq, len(body), covered) == (_HEADER_SEQ, length, crc)
+
+
+def _unreadable(path: Path, what: str) -> JournalError:
+    return JournalError(
+        "J005",
+        f"{path.name} {what}; this version reads format {FORMAT}",
+        str(path),
+        "It is not damaged. Read it with the version that wrote it, or repeat the replay with this one.",
+    )
 
 
 def damage(code: str, path: Path, offset: int, what: str) -> JournalError:

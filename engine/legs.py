@@ -56,6 +56,38 @@ def holdings_usd(leg_quantity: FloatArray, leg_symbol: IntArray, price_usd: Floa
 
 
 @kernel
+def usd(leg_quantity: FloatArray, leg_symbol: IntArray, price_usd: FloatArray) -> FloatArray:
+    """USD by leg, shape (n_legs,); the price of a leg without shares does not matter."""
+    value = np.zeros(leg_quantity.size)
+    for leg in range(leg_quantity.size):
+        if leg_quantity[leg] != 0.0:
+            value[leg] = leg_quantity[leg] * price_usd[leg_symbol[leg]]
+    return value
+
+
+@kernel
+def cost_of_legs(
+    step: FloatArray, leg_symbol: IntArray, symbol_cost_usd: FloatArray, out: FloatArray
+) -> None:
+    """Share what trading each symbol cost among its legs, in proportion to what each traded; adds to ``out``.
+
+    Parameters
+    ----------
+    step, out : FloatArray, shape (n_legs,)
+        Shares traded, and costs so far.
+    leg_symbol : IntArray, shape (n_legs,)
+    symbol_cost_usd : FloatArray, shape (n_symbols,)
+    """
+    traded = np.zeros(symbol_cost_usd.size)
+    for leg in range(step.size):
+        traded[leg_symbol[leg]] += abs(step[leg])
+    for leg in range(step.size):
+        if step[leg] != 0.0:
+            symbol = leg_symbol[leg]
+            out[leg] += symbol_cost_usd[symbol] * abs(step[leg]) / traded[symbol]
+
+
+@kernel
 def part_way(held: FloatArray, target: FloatArray, fraction: FloatArray) -> FloatArray:
     """Go a fraction of the way from held to target; all of it is the target itself, to the last bit.
 

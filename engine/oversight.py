@@ -1,7 +1,7 @@
-"""What the trading desk asks of the package ``risk``: a measure, a gate and a latch.
+"""What the trading desk asks of the package ``risk``: a model, a measure, a gate and a latch.
 
-These are no plug-ins: there is one gate and one latch. The protocols stand here so that the core can be read,
-typed and tested without importing the package that checks it.
+Of models there are several, in the package's registry; there is one gate and one latch. The protocols stand
+here so that the core can be read, typed and tested without importing the package that checks it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 
 from engine.events import (
     Alert,
     BarSlice,
+    BoolArray,
     FloatArray,
     Nanos,
     TargetApproved,
@@ -21,7 +23,96 @@ from engine.events import (
     TradingState,
     TradingStateChanged,
 )
-from engine.ports import Layout, Market, RiskReport, State
+from engine.ports import Layout, State
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What a risk model made of daily returns, once a session.
+
+    Parameters
+    ----------
+    scenarios : FloatArray, shape (n_symbols, n_scenarios)
+        Simple returns over the model's horizon; a row of NaN is a symbol that it does not know.
+    memory : FloatArray, shape (n_rows, n_symbols)
+        What it wants to see again next time (fitted parameters).
+    """
+
+    scenarios: FloatArray
+    memory: FloatArray
+
+    @property
+    def known(self) -> BoolArray:
+        """Symbols that the scenarios do not leave out, shape (n_symbols,)."""
+        return np.asarray(~np.isnan(self.scenarios).any(axis=1))
+
+
+def _no_scenarios() -> FloatArray:
+    return np.empty((0, 0))
+
+
+class Market(msgspec.Struct, frozen=True):
+    """What a risk model may know of the market besides the holdings.
+
+    Parameters
+    ----------
+    factor_daily : FloatArray, shape (n_symbols, n_symbols)
+        Lower factor L of the covariance of daily returns; zero rows where unknown.
+    known : BoolArray, shape (n_symbols,)
+        Symbols with a usable covariance, and scenarios if the model makes any.
+    reason : str
+        Empty, or why no covariance can be trusted (``COV_NOT_PSD``): everything held is then UNKNOWN.
+    scenarios : FloatArray, shape (n_symbols, n_scenarios)
+        What the model prepared from daily returns; empty for a model that asks for none.
+    """
+
+    factor_daily: FloatArray
+    known: BoolArray
+    reason: str = ""
+    scenarios: FloatArray = msgspec.field(default_factory=_no_scenarios)
+
+
+class RiskReport(msgspec.Struct, frozen=True, gc=False):
+    """Loss figures of one book, USD, positive; all NaN and a ``reason`` when UNKNOWN."""
+
+    var_usd: float
+    var_analytic_usd: float
+    var_mc_usd: float
+    var_upper_usd: float
+    es_usd: float
+    reason: str = ""
+
+
+class RiskModel(Protocol):
+    """A pure measure of loss.
+
+    Attributes
+    ----------
+    z_horizon : float
+        Analytic VaR per USD of daily standard deviation; the optimiser's cone uses it.
+    mc_margin : float
+        Upper bound of the simulated figure over the figure itself (1.0373 at 5,000 scenarios).
+    window_days : int
+        Daily returns that ``prepare`` wants to see; 0 if it is never to be asked.
+    """
+
+    z_horizon: float
+    mc_margin: float
+    window_days: int
+
+    def prepare(self, returns_daily: FloatArray, memory: FloatArray) -> Prepared:
+        """Make scenarios from log returns ``(n_days, n_symbols)``, oldest first, NaN where unknown.
+
+        Called at the start of a session, with what it remembered the last time (no rows at first).
+        """
+        ...
+
+    def measure(self, holdings_usd: FloatArray, market: Market) -> RiskReport:
+        """Measure the book ``(n_symbols,)``; UNKNOWN is a report with a reason, never an exception."""
+        ...
+
+    def marginal(self, holdings_usd: FloatArray, market: Market) -> FloatArray:
+        """Return what one more USD of each symbol would add to VaR, shape (n_symbols,); NaN if unknown."""
+        ...
 
 
 class RiskDesk(Protocol):
@@ -38,8 +129,16 @@ class RiskDesk(Protocol):
         """Bring covariance and factor up to the last slice: before each solve."""
         ...
 
+    def history_return_frac(self) -> FloatArray | None:
+        """Return the simple returns of the days it keeps, oldest first, shape (n_days, n_symbols)."""
+        ...
+
     def measure(self, holdings_usd: FloatArray) -> RiskReport:
         """Measure a book under the current market."""
+        ...
+
+    def marginal(self, holdings_usd: FloatArray) -> FloatArray:
+        """Return what one more USD of each symbol would add to VaR under the current market."""
         ...
 
     def state(self) -> State:
@@ -111,14 +210,21 @@ class Latch(Protocol):
     halt_id: str
     var_limit_usd: float
 
-    def on_measured(
-        self, ts_ns: Nanos, report: RiskReport, held_suspect: bool
-    ) -> Sequence[TradingStateChanged | Alert]:
-        """Judge a fresh measure of the held book."""
+    @property
+    def is_state_wrong(self) -> bool:
+        """Whether a halt in force says that the state does not follow from the journal."""
         ...
 
-    def halt(self, ts_ns: Nanos, reason: str) -> Sequence[TradingStateChanged | Alert]:
-        """Halt now, whatever the measure says (operator, dead part, unwritable journal)."""
+    def on_measured(
+        self, ts_ns: Nanos, report: RiskReport, held_suspect: bool, is_fresh: bool
+    ) -> Sequence[TradingStateChanged | Alert]:
+        """Judge a measure of the held book; ``is_fresh`` says that all its prices are of this slice."""
+        ...
+
+    def halt(
+        self, ts_ns: Nanos, reason: str, *, by_person: bool = False
+    ) -> Sequence[TradingStateChanged | Alert]:
+        """Halt now, whatever the measure says; a halt in force takes a new name for a new cause or wish."""
         ...
 
     def resume(self, ts_ns: Nanos, halt_id: str) -> str | TradingStateChanged:

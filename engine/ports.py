@@ -1,4 +1,4 @@
-"""The whole plug-in surface: five small protocols and the values they exchange.
+"""The plug-in surface: small protocols and the values they exchange; those of risk are in ``oversight``.
 
 What a plug-in needs is in the argument; what it decides is in the return. There are no base classes and no
 lifecycle hooks. A registry is a plain dict from the name used in the configuration to a ``Plugin``.
@@ -6,14 +6,15 @@ lifecycle hooks. A registry is a plain dict from the name used in the configurat
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
+import numpy as np
 from pydantic import BaseModel
 
-from engine import legs
 from engine.events import (
     Bar,
     BarConfirmed,
@@ -29,51 +30,17 @@ from engine.events import (
     Signal,
     SpreadNoted,
 )
+from engine.layout import Instrument as Instrument  # noqa: PLC0414 - of the plug-in surface
+from engine.layout import Layout as Layout  # noqa: PLC0414
+from engine.layout import Spread as Spread  # noqa: PLC0414
 from engine.sessions import Sessions
 
 T_co = TypeVar("T_co", covariant=True)
 #: What a stateful part gives to a snapshot: arrays and plain values by name.
 State = dict[str, Any]
+_DAY_MIN: Final = 1_440
 #: Nothing was changed by an operator.
 NO_CONTROLS: Final[Mapping[str, float]] = MappingProxyType({})
-
-
-class Spread(msgspec.Struct, frozen=True):
-    """A pair y/x traded as one: LONG is long y and short x; ``name`` is unique in its strategy."""
-
-    strategy: str
-    name: str
-    y: str
-    x: str
-
-
-class Layout(msgspec.Struct, frozen=True):
-    """Symbols, spreads and legs of a run, as index arrays.
-
-    The unknowns of the book are *sleeves*: one per spread with two legs (y, then x), then one per symbol
-    that the opening book holds outside any spread, with one leg. A leg belongs to one sleeve and one symbol;
-    legs that share a symbol net.
-
-    Parameters
-    ----------
-    symbols : tuple of str
-        The universe; every ``(n_symbols,)`` array is in this order.
-    spreads : tuple of Spread
-        Sleeve ``k < len(spreads)`` is spread ``k``.
-    leg_symbol, leg_sleeve : IntArray, shape (n_legs,)
-        Symbol and sleeve of every leg.
-    n_sleeves : int
-    """
-
-    symbols: tuple[str, ...]
-    spreads: tuple[Spread, ...]
-    leg_symbol: IntArray
-    leg_sleeve: IntArray
-    n_sleeves: int
-
-    def net(self, leg_values: FloatArray) -> FloatArray:
-        """Sum legs by symbol: shape (n_legs,) to (n_symbols,)."""
-        return legs.net(leg_values, self.leg_symbol, len(self.symbols))
 
 
 class Outlook(msgspec.Struct, frozen=True):
@@ -89,7 +56,8 @@ class Outlook(msgspec.Struct, frozen=True):
     usd_ratio : FloatArray
         b: USD of x against 1 USD of y; NaN when unknown (the spread cannot be held then).
     expected_return_frac : FloatArray
-        Signed, for LONG, per USD of gross over the allocator's horizon.
+        Signed, for LONG, per USD of gross over the allocator's horizon: the change of the prices that are
+        held, before costs and before the financing that the book charges (``[funding]``).
     frozen_usd_ratio : FloatArray
         b frozen at entry while a position is wanted, else that of now.
     """
@@ -118,6 +86,13 @@ class StrategyContext(msgspec.Struct, frozen=True):
         Horizon of expected returns, in session minutes.
     session_min : int
         Minutes in a full session (390 for XNYS, 1440 around the clock).
+    bar_min : int
+        Minutes of a bar; of a day or more, every session is one bar.
+    instruments : tuple of Instrument
+        As in ``Layout``.
+    is_horizon_weighed : bool
+        Whether the allocator weighs returns over ``horizon_min``; if not, a strategy that has a horizon of
+        its own states them over that.
     history : object or None
         Daily closes before the tape as ``(symbols, dates_days, closes[n_days, n_symbols])`` for admission.
     """
@@ -127,6 +102,34 @@ class StrategyContext(msgspec.Struct, frozen=True):
     horizon_min: float
     session_min: int
     history: DailyHistory | None = None
+    bar_min: int = 1
+    instruments: tuple[Instrument, ...] = ()
+    is_horizon_weighed: bool = False
+
+    @property
+    def session_bars(self) -> int:
+        """Bars of a full session."""
+        return self.bars(self.session_min)
+
+    @property
+    def horizon_bars(self) -> float:
+        """Horizon of expected returns, in bars."""
+        return self.horizon_min / min(self.bar_min, self.session_min)
+
+    @property
+    def sessions_per_year(self) -> int:
+        """Sessions of a year: 365 around the clock, else 252."""
+        return 365 if self.session_min >= _DAY_MIN else 252
+
+    @property
+    def horizon_days(self) -> float:
+        """Horizon of expected returns, in calendar days: of seven, five are sessions unless all are."""
+        days_per_session = 1.0 if self.session_min >= _DAY_MIN else 7.0 / 5.0
+        return days_per_session * self.horizon_min / self.session_min
+
+    def bars(self, minutes: float) -> int:
+        """Return a span of session minutes in bars, at least one."""
+        return max(1, math.ceil(minutes / min(self.bar_min, self.session_min)))
 
 
 class DailyHistory(msgspec.Struct, frozen=True):
@@ -177,6 +180,9 @@ class AllocationProblem(msgspec.Struct, frozen=True):
         In state REDUCING no position may grow or flip.
     controls : mapping of str to float
         Options of the allocator that an operator may change, as they are now; absent: as configured.
+    history_return_frac : FloatArray or None, shape (n_days, n_symbols)
+        Daily returns of the last sessions, oldest first; NaN where unknown. As many as the allocator's option
+        ``history_days`` asks for; None when it asks for none.
     """
 
     ts_ns: Nanos
@@ -202,13 +208,34 @@ class AllocationProblem(msgspec.Struct, frozen=True):
     funding_short_frac: float
     is_reducing: bool
     controls: Mapping[str, float] = NO_CONTROLS
+    history_return_frac: FloatArray | None = None
 
 
 class AllocatorContext(msgspec.Struct, frozen=True):
-    """What an allocator is told when it is built; ``session_min`` as in ``StrategyContext``."""
+    """What an allocator is told when it is built; minutes as in ``StrategyContext``.
+
+    ``capital_frac`` is the share of equity that a strategy may use gross, by its name; others share the rest.
+    """
 
     layout: Layout
     session_min: int
+    bar_min: int = 1
+    capital_frac: Mapping[str, float] = NO_CONTROLS
+
+    @property
+    def session_bars(self) -> int:
+        """Bars of a full session."""
+        return math.ceil(self.session_min / min(self.bar_min, self.session_min))
+
+    @property
+    def share_frac(self) -> FloatArray:
+        """Even part of its strategy's capital for each spread, shape (n_sleeves,); NaN without a share."""
+        layout = self.layout
+        strategies = [spread.strategy for spread in layout.spreads]
+        share = np.full(layout.n_sleeves, np.nan)
+        for k, name in enumerate(strategies):
+            share[k] = self.capital_frac.get(name, np.nan) / strategies.count(name)
+        return share
 
 
 class Targets(msgspec.Struct, frozen=True):
@@ -223,35 +250,6 @@ class Targets(msgspec.Struct, frozen=True):
     binding: tuple[str, ...] = ()
     solver: str = ""
     by_sleeve: bool = False
-
-
-class Market(msgspec.Struct, frozen=True):
-    """What a risk model may know of the market besides the holdings.
-
-    Parameters
-    ----------
-    factor_daily : FloatArray, shape (n_symbols, n_symbols)
-        Lower factor L of the covariance of daily returns; zero rows where unknown.
-    known : BoolArray, shape (n_symbols,)
-        Symbols with a usable covariance.
-    reason : str
-        Empty, or why no covariance can be trusted (``COV_NOT_PSD``): everything held is then UNKNOWN.
-    """
-
-    factor_daily: FloatArray
-    known: BoolArray
-    reason: str = ""
-
-
-class RiskReport(msgspec.Struct, frozen=True, gc=False):
-    """Loss figures of one book, USD, positive; all NaN and a ``reason`` when UNKNOWN."""
-
-    var_usd: float
-    var_analytic_usd: float
-    var_mc_usd: float
-    var_upper_usd: float
-    es_usd: float
-    reason: str = ""
 
 
 class Effect(msgspec.Struct, frozen=True, gc=False):
@@ -358,25 +356,6 @@ class Allocator(Protocol):
 
     def allocate(self, problem: AllocationProblem) -> Targets:
         """Decide. Never raises for a hard problem: it answers with a typed status instead."""
-        ...
-
-
-class RiskModel(Protocol):
-    """A pure measure of loss.
-
-    Attributes
-    ----------
-    z_horizon : float
-        Analytic VaR per USD of daily standard deviation; the optimiser's cone uses it.
-    mc_margin : float
-        Upper bound of the simulated figure over the figure itself (1.0373 at 5,000 scenarios).
-    """
-
-    z_horizon: float
-    mc_margin: float
-
-    def measure(self, holdings_usd: FloatArray, market: Market) -> RiskReport:
-        """Measure the book ``(n_symbols,)``; UNKNOWN is a report with a reason, never an exception."""
         ...
 
 

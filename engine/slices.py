@@ -32,8 +32,8 @@ from engine.sessions import Sessions
 
 Sliced: TypeAlias = BarSlice | BarRejected | BarSuspended | BarConfirmed
 
-#: Half-life of the EWMA behind the collar's σ, in one-minute returns.
-COLLAR_HALF_LIFE_MIN = 60.0
+#: Half-life of the EWMA behind the collar's σ, in returns from bar to bar.
+COLLAR_HALF_LIFE_BARS = 60.0
 #: About the bars of one block: large enough to forget the call, small enough for the cache.
 _BLOCK_BARS = 40_000
 #: Stamps beyond this (year 2116) are no stamps.
@@ -116,7 +116,7 @@ class Slicer:
         self.rejected: dict[Reject, int] = dict.fromkeys(Reject, 0)
         self.pending: dict[int, Bar] = {}
         self._index = {symbol: index for index, symbol in enumerate(self.symbols)}
-        self._collar = np.array([collar_frac, collar_sigmas, 1.0 - 0.5 ** (1.0 / COLLAR_HALF_LIFE_MIN)])
+        self._collar = np.array([collar_frac, collar_sigmas, 1.0 - 0.5 ** (1.0 / COLLAR_HALF_LIFE_BARS)])
         self._clock = np.zeros(policy.CLOCK_SIZE, np.int64)
         self._clock[[policy.BASE, policy.OPEN_ORDINAL]] = -1
         self._marks = np.zeros((policy.MARKS_SIZE, n), np.int64)
@@ -160,7 +160,7 @@ class Slicer:
             return None
         if policy.own_fault(t, bar.open, bar.high, bar.low, bar.close, bar.volume) != policy.ACCEPTED:
             return None
-        return index if self.sessions.locate(t) is not None else None
+        return index if self.sessions.is_end(t) else None
 
     def offer_columns(self, columns: BarColumns) -> Iterator[Sliced]:
         """Take many bars, as ``offer`` would one by one; the open minute stays open.
@@ -179,7 +179,7 @@ class Slicer:
     def next_ns(self) -> Nanos:
         """End of the next minute to be closed; 0 before the first bar and after the last session."""
         base = int(self._clock[policy.BASE])
-        return self.sessions.end_of(base) if 0 <= base < self.sessions.n_minutes else 0
+        return self.sessions.end_of(base) if 0 <= base < self.sessions.n_bars else 0
 
     def close_minute(self, ts_close_ns: Nanos, bars: Mapping[int, Bar]) -> list[Sliced]:
         """Judge the bars of a session minute at once, and close it: verdicts, then one slice.

@@ -43,7 +43,7 @@ MARKS_SIZE = 4
 
 #: Rows of ``levels``, by symbol.
 GOOD_CLOSE = 0
-VARIANCE = 1  # EWMA of squared one-minute close returns
+VARIANCE = 1  # EWMA of squared close returns from bar to bar
 HELD_CLOSE = 2
 LAST = 3  # OHLCV of the bar of LAST_TS: five rows
 PREVIOUS = 8  # OHLCV of the bar of PREVIOUS_TS: five rows
@@ -102,11 +102,12 @@ def slot_fault(t: int, s: int, bar: FloatArray, clock: IntArray, marks: IntArray
 
 @kernel
 def collar_verdict(
-    t: int, s: int, o: float, c: float, collar: FloatArray, marks: IntArray, levels: FloatArray
+    t: int, s: int, o: float, c: float, step_ns: int, collar: FloatArray, marks: IntArray, levels: FloatArray
 ) -> int:
     """Judge a bar by its distance from the last good close, and from the suspended one if there is any.
 
-    Modifies what is known of the suspended bar; the caller notes an accepted close.
+    Modifies what is known of the suspended bar; the caller notes an accepted close. Of returns those over
+    ``step_ns`` count for the variance; of 0 none does.
     """
     good = levels[GOOD_CLOSE, s]
     if not good > 0.0:
@@ -134,7 +135,7 @@ def collar_verdict(
             levels[HELD_CLOSE, s] = c
             marks[HELD_TS, s] = t
             return verdict + SUSPENDED
-    if t - marks[GOOD_TS, s] == MINUTE_NS:
+    if t - marks[GOOD_TS, s] == step_ns:
         step = c / levels[GOOD_CLOSE, s] - 1.0
         levels[VARIANCE, s] += collar[DECAY] * (step * step - levels[VARIANCE, s])
     return verdict
@@ -167,7 +168,7 @@ def judge(  # noqa: PLR0913, PLR0917 - one call a batch; what it changes are arr
         Index in the universe; -1 when unknown.
     values : FloatArray, shape (5, n_rows)
         Open, high, low, close, volume.
-    sessions : IntArray, shape (3, n_sessions)
+    sessions : IntArray, shape (4, n_sessions)
         ``Sessions.table``.
     collar : FloatArray, shape (3,)
     clock : IntArray, shape (CLOCK_SIZE,)
@@ -201,12 +202,18 @@ def judge(  # noqa: PLR0913, PLR0917 - one call a batch; what it changes are arr
         k = -1
         if fault == ACCEPTED:
             k = session_of(t, sessions, clock[SESSION])
-            fault = OFF_SESSION if k < 0 else slot_fault(t, s, bar, clock, marks, levels)
+            if k < 0:
+                fault = OFF_SESSION
+            elif t != sessions[1, k] and (t - sessions[0, k]) % sessions[3, k] != 0:
+                fault = MALFORMED  # within a bar, not at the end of one
+            else:
+                fault = slot_fault(t, s, bar, clock, marks, levels)
         if fault != ACCEPTED:
             verdicts[0, i] = fault
             continue
 
-        ordinal = sessions[2, k] + (t - sessions[0, k]) // MINUTE_NS - 1
+        bar_ns = sessions[3, k]
+        ordinal = sessions[2, k] + (t - sessions[0, k] + bar_ns - 1) // bar_ns - 1
         if clock[BASE] < 0:
             clock[BASE] = ordinal
         minute = ordinal - clock[BASE]
@@ -225,7 +232,9 @@ def judge(  # noqa: PLR0913, PLR0917 - one call a batch; what it changes are arr
             levels[LAST + j, s] = bar[j]
 
         good = levels[GOOD_CLOSE, s]
-        verdict = collar_verdict(t, s, bar[0], bar[3], collar, marks, levels)
+        # A session of one bar has no step within it: nights are no measure of what a bar may do.
+        step_ns = bar_ns if sessions[1, k] - sessions[0, k] > bar_ns else 0
+        verdict = collar_verdict(t, s, bar[0], bar[3], step_ns, collar, marks, levels)
         verdicts[0, i] = verdict
         if verdict & SUSPENDED:
             references[i] = good

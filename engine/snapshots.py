@@ -8,6 +8,7 @@ that is damaged is passed over for the one before.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from engine.state import from_bytes, to_bytes
 
 FORMAT: Final = 1
 _SUFFIX: Final = ".snapshot"
+_ASIDE: Final = ".mismatch"
 _MAGIC: Final = b"\xffAS1"
 _HEAD_BYTES: Final = len(_MAGIC) + hashlib.sha256().digest_size
 
@@ -67,10 +69,18 @@ class SnapshotStore:
     ----------
     skipped : list of str
         Why files were passed over by ``newest_good``, one line each.
+    held : frozenset of int
+        Snapshots that are kept however old they are: somebody reads them.
+    last_seq : int
+        Record of the newest one written here, 0 for none.
     """
 
     def __init__(self, folder: Path, identity: Identity, *, disk: Disk = OS_DISK, keep: int = 3) -> None:
         self.skipped: list[str] = []
+        self.held: frozenset[int] = frozenset()
+        self.last_seq = 0
+        self._writing = threading.Lock()
+        self._is_distrusted = False
         self._folder = folder
         self._identity = identity
         self._disk = disk
@@ -78,6 +88,8 @@ class SnapshotStore:
 
     def write(self, seq: int, payload: Any) -> None:
         """Write the state after record ``seq``, read it back, and remove all but the newest.
+
+        After ``distrust`` nothing is written any more.
 
         Parameters
         ----------
@@ -91,24 +103,52 @@ class SnapshotStore:
         ServiceError
             ``S021`` if the disk refuses or gives back something else; earlier snapshots are still there.
         """
-        path = self._folder / f"{seq:012d}{_SUFFIX}"
+        path = self._folder / _name(seq)
         data = _encode(Snapshot(FORMAT, seq, self._identity, to_bytes(payload)))
-        try:
-            self._disk.make_folder(self._folder)
-            write_whole(self._disk, path, data)
-            if self._disk.read(path) != data:
-                raise OSError("it reads back differently")  # noqa: TRY301 - one way to fail
-            remove_unfinished(self._disk, self._folder)
-            for name in self._names()[: -self._keep]:
+        with self._writing:
+            if self._is_distrusted:
+                return
+            try:
+                self._write(path, data)
+            except OSError as error:
+                raise ServiceError(
+                    "S021",
+                    f"snapshot {seq} cannot be written: {error.strerror or error}",
+                    str(path),
+                    "The journal still holds everything. Make room or repair the disk: without new\n"
+                    "snapshots a start takes longer and longer.",
+                ) from error
+            self.last_seq = seq
+
+    def _write(self, path: Path, data: bytes) -> None:
+        self._disk.make_folder(self._folder)
+        write_whole(self._disk, path, data)
+        if self._disk.read(path) != data:
+            raise OSError("it reads back differently")
+        remove_unfinished(self._disk, self._folder)
+        held = {_name(seq) for seq in self.held}
+        for name in self._names()[: -self._keep]:
+            if name not in held:
                 self._disk.remove(self._folder / name)
-        except OSError as error:
-            raise ServiceError(
-                "S021",
-                f"snapshot {seq} cannot be written: {error.strerror or error}",
-                str(path),
-                "The journal still holds everything. Make room or repair the disk: without new snapshots\n"
-                "a start takes longer and longer.",
-            ) from error
+
+    def distrust(self, after_seq: int) -> list[str]:
+        """Set the snapshots behind a record aside, and take no more; may be called by another thread.
+
+        The next start then computes the state anew, from the snapshot before and the journal.
+
+        Returns
+        -------
+        list of str
+            Names under which they are kept.
+        """
+        with self._writing:
+            self._is_distrusted = True
+            later = [name for name in self._names() if name > _name(after_seq)]
+            for name in later:
+                self._disk.rename(self._folder / name, self._folder / f"{name}{_ASIDE}")
+            if later:
+                self._disk.sync_folder(self._folder)
+        return [f"{name}{_ASIDE}" for name in later]
 
     def newest_good(self) -> Iterator[Snapshot]:
         """Yield good snapshots, newest first; note the others in ``skipped``."""
@@ -119,13 +159,17 @@ class SnapshotStore:
                 self.skipped.append(f"{name}: {found}")
             elif found.identity.epoch != self._identity.epoch:
                 self.skipped.append(f"{name}: of epoch {found.identity.epoch or 'without a name'}")
-            elif name != f"{found.seq:012d}{_SUFFIX}":
+            elif name != _name(found.seq):
                 self.skipped.append(f"{name}: is of record {found.seq}")
             else:
                 yield found
 
     def _names(self) -> list[str]:
         return [name for name in self._disk.names(self._folder) if name.endswith(_SUFFIX)]
+
+
+def _name(seq: int) -> str:
+    return f"{seq:012d}{_SUFFIX}"
 
 
 def _encode(snapshot: Snapshot) -> bytes:
@@ -140,6 +184,6 @@ def _decode(data: bytes) -> Snapshot | str:
         return "damaged"
     try:
         snapshot = msgspec.msgpack.decode(body, type=Snapshot)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return f"of another format ({error})"
     return snapshot if snapshot.format == FORMAT else f"format {snapshot.format}, this version reads {FORMAT}"

@@ -110,7 +110,8 @@ class Status:
                 self.trading_state = state
                 self.halt_id = halt_id if state is TradingState.HALTED else ""
                 self.halt_reason = event.reason if state is TradingState.HALTED else ""
-                self.halts += state is TradingState.HALTED
+                # A further cause renames the halt that is in force, and is none of its own.
+                self.halts += state is TradingState.HALTED and event.previous is not TradingState.HALTED
             case SpreadNoted(strategy=strategy, spread=spread, note=note):
                 self.notes[f"{strategy}/{spread}/{note}"] = event
             case CommandJudged():

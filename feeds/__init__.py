@@ -7,25 +7,41 @@ as they happen. Entry points of the groups ``astra.feeds`` and ``astra.live_feed
 
 from __future__ import annotations
 
+from typing import TypedDict
+
+from engine.events import Nanos
 from engine.ports import Feed, LiveFeed, Plugin
 from feeds.context import FeedContext
 from feeds.files import FileBars, FileOptions
-from feeds.live_context import LiveContext
+from feeds.live_context import LiveContext, minutes_only
 from feeds.live_options import AlpacaOptions, MqttOptions, RedisStreamOptions, YahooOptions
 from feeds.paced import PacedBars
 from feeds.simulated import SimulatedBars, SimulatedOptions
+from feeds.yields import YieldBars, YieldOptions
 
 PART_OF = "astra-quant"
 
 
+class _Span(TypedDict):
+    from_ns: Nanos | None
+    to_ns: Nanos | None
+    bar_min: int
+
+
+def _span(context: FeedContext | LiveContext) -> _Span:
+    return {"from_ns": context.from_ns, "to_ns": context.to_ns, "bar_min": context.bar_min}
+
+
 def _files(options: FileOptions, context: FeedContext | LiveContext) -> FileBars:
-    return FileBars(options, context.symbols, context.calendar, from_ns=context.from_ns, to_ns=context.to_ns)
+    return FileBars(options, context.symbols, context.calendar, **_span(context))
 
 
 def _simulated(options: SimulatedOptions, context: FeedContext | LiveContext) -> SimulatedBars:
-    return SimulatedBars(
-        options, context.symbols, context.calendar, from_ns=context.from_ns, to_ns=context.to_ns
-    )
+    return SimulatedBars(options, context.symbols, context.calendar, **_span(context))
+
+
+def _yields(options: YieldOptions, context: FeedContext | LiveContext) -> YieldBars:
+    return YieldBars(options, context.symbols, context.calendar, **_span(context))
 
 
 def _files_live(options: FileOptions, context: LiveContext) -> PacedBars:
@@ -34,6 +50,10 @@ def _files_live(options: FileOptions, context: LiveContext) -> PacedBars:
 
 def _simulated_live(options: SimulatedOptions, context: LiveContext) -> PacedBars:
     return PacedBars(_simulated(options, context), context.clock, "simulated")
+
+
+def _yields_live(options: YieldOptions, context: LiveContext) -> PacedBars:
+    return PacedBars(_yields(options, context), context.clock, "yields")
 
 
 def _mqtt(options: MqttOptions, context: LiveContext) -> LiveFeed:
@@ -51,11 +71,15 @@ def _redis_stream(options: RedisStreamOptions, context: LiveContext) -> LiveFeed
 def _alpaca(options: AlpacaOptions, context: LiveContext) -> LiveFeed:
     from feeds.alpaca import AlpacaBars
 
+    minutes_only(context, "alpaca")
+
     return AlpacaBars(options, context)
 
 
 def _yahoo(options: YahooOptions, context: LiveContext) -> LiveFeed:
     from feeds.yahoo import YahooBars
+
+    minutes_only(context, "yahoo")
 
     return YahooBars(options, context)
 
@@ -63,6 +87,7 @@ def _yahoo(options: YahooOptions, context: LiveContext) -> LiveFeed:
 REGISTRY: dict[str, Plugin[Feed]] = {
     "files": Plugin(FileOptions, _files),
     "simulated": Plugin(SimulatedOptions, _simulated),
+    "yields": Plugin(YieldOptions, _yields),
 }
 LIVE: dict[str, Plugin[LiveFeed]] = {
     "alpaca": Plugin(AlpacaOptions, _alpaca),
@@ -71,4 +96,5 @@ LIVE: dict[str, Plugin[LiveFeed]] = {
     "redis_stream": Plugin(RedisStreamOptions, _redis_stream),
     "simulated": Plugin(SimulatedOptions, _simulated_live),
     "yahoo": Plugin(YahooOptions, _yahoo),
+    "yields": Plugin(YieldOptions, _yields_live),
 }

@@ -17,6 +17,7 @@ import stamina
 from engine.clock import instant, nanos_of
 from engine.errors import ConfigError
 from engine.events import MINUTE_NS, Bar, Nanos
+from engine.secret import secret
 from feeds.bar_messages import FIRST_NS, LAST_NS, READ_ERRORS
 from feeds.extras import needed
 
@@ -72,17 +73,21 @@ def credentials(environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
     ------
     ConfigError
         D041 if one of them is not set.
+    CommandError
+        O010, O011 for a file that cannot be used (``engine.secret``).
     """
-    missing = [name for name in (KEY_ENV, SECRET_ENV) if not environment.get(name)]
+    key, key_secret = (secret(name, environment) for name in (KEY_ENV, SECRET_ENV))
+    missing = [name for name, value in ((KEY_ENV, key), (SECRET_ENV, key_secret)) if not value]
     if missing:
         raise ConfigError(
             "D041",
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set",
             "feed.kind",
-            "Alpaca shows the keys of an account on its dashboard. They are read from the environment only,\n"
-            f"so that no configuration file ever holds them:\n    export {KEY_ENV}=...  {SECRET_ENV}=...",
+            "Alpaca shows the keys of an account on its dashboard. They stand in the environment,\n"
+            f"or in private files that {KEY_ENV}_FILE and {SECRET_ENV}_FILE name, and in no configuration:\n"
+            f"    export {KEY_ENV}=...  {SECRET_ENV}=...",
         )
-    return environment[KEY_ENV], environment[SECRET_ENV]
+    return key, key_secret
 
 
 def bar_of(row: bytes | msgspec.Raw, symbol: str = "") -> Bar | None:

@@ -36,7 +36,13 @@ def date_of(day: int) -> dt.date:
     return _EPOCH + dt.timedelta(days=day)
 
 
+#: A year that every calendar covers.
+_SAMPLE = (day_of(dt.date(2019, 1, 1)), day_of(dt.date(2019, 12, 31)))
+
+
+@lru_cache(maxsize=8)
 def _exchange(calendar: str, first_day: int, last_day: int) -> Any:
+    """Load a calendar; a quarter of a second, however short the span."""
     import exchange_calendars
     from exchange_calendars.errors import CalendarError
 
@@ -65,7 +71,7 @@ def _exchange(calendar: str, first_day: int, last_day: int) -> Any:
         ) from error
 
 
-def sessions_for(calendar: str, first_day: int, last_day: int) -> Sessions:
+def sessions_for(calendar: str, first_day: int, last_day: int, bar_min: int = 1) -> Sessions:
     """Return the sessions of a calendar from ``first_day`` to ``last_day``, both included.
 
     Parameters
@@ -75,6 +81,8 @@ def sessions_for(calendar: str, first_day: int, last_day: int) -> Sessions:
         minutes for each UTC day, without a gap between them.
     first_day, last_day : int
         Days since 1970-01-01.
+    bar_min : int
+        Minutes of a bar; no bar is longer than its session.
 
     Raises
     ------
@@ -85,11 +93,12 @@ def sessions_for(calendar: str, first_day: int, last_day: int) -> Sessions:
     """
     if calendar == AROUND_THE_CLOCK:
         day = np.arange(first_day, last_day + 1, dtype=np.int64)
-        return Sessions(day, day * DAY_NS, (day + 1) * DAY_NS)
+        return Sessions(day, day * DAY_NS, (day + 1) * DAY_NS, bar_min)
     exchange = _exchange(calendar, first_day, last_day)
     day = exchange.sessions_nanos // DAY_NS
     is_wanted = (day >= first_day) & (day <= last_day)
-    return Sessions(day[is_wanted], exchange.opens_nanos[is_wanted], exchange.closes_nanos[is_wanted])
+    opens_ns, closes_ns = exchange.opens_nanos[is_wanted], exchange.closes_nanos[is_wanted]
+    return Sessions(day[is_wanted], opens_ns, closes_ns, bar_min)
 
 
 @lru_cache(maxsize=8)
@@ -97,8 +106,8 @@ def minutes_per_session(calendar: str) -> int:
     """Return the minutes of a full session: 390 for XNYS, 1440 around the clock."""
     if calendar == AROUND_THE_CLOCK:
         return DAY_MIN
-    # A year that every calendar covers; the most frequent length leaves half days out.
-    sessions = sessions_for(calendar, day_of(dt.date(2019, 1, 1)), day_of(dt.date(2019, 12, 31)))
+    # The most frequent length leaves half days out.
+    sessions = sessions_for(calendar, *_SAMPLE)
     return int(np.bincount((sessions.close_ns - sessions.open_ns) // MINUTE_NS).argmax())
 
 
@@ -107,5 +116,4 @@ def zone_of(calendar: str) -> str:
     """Return the time zone of an exchange ("America/New_York" for XNYS), "UTC" around the clock."""
     if calendar == AROUND_THE_CLOCK:
         return "UTC"
-    first_day = day_of(dt.date(2019, 1, 1))
-    return str(_exchange(calendar, first_day, first_day + 30).tz)
+    return str(_exchange(calendar, *_SAMPLE).tz)

@@ -76,7 +76,9 @@ class DataReport(msgspec.Struct, frozen=True):
         return not (self.rejected or self.pending or self.gaps)
 
 
-def check(path: Path, tz: str | None = None, calendar: str = "XNYS", *, sort: bool = False) -> DataReport:
+def check(
+    path: Path, tz: str | None = None, calendar: str = "XNYS", *, sort: bool = False, bar_min: int = 1
+) -> DataReport:
     """Read a data set as a replay of all its symbols would, and count.
 
     Parameters
@@ -88,6 +90,8 @@ def check(path: Path, tz: str | None = None, calendar: str = "XNYS", *, sort: bo
     calendar : str
     sort : bool
         As the key of ``[feed]``.
+    bar_min : int
+        Minutes of a bar.
 
     Raises
     ------
@@ -95,7 +99,7 @@ def check(path: Path, tz: str | None = None, calendar: str = "XNYS", *, sort: bo
         If the data set cannot be read at all (``FileBars`` lists the codes).
     """
     symbols = symbols_in(path)
-    feed = FileBars(FileOptions(path=path, tz=tz, sort=sort), symbols, calendar)
+    feed = FileBars(FileOptions(path=path, tz=tz, sort=sort), symbols, calendar, bar_min=bar_min)
     n = len(symbols)
     bars = np.zeros(n, np.int64)
     first, last = np.full(n, -1), np.full(n, -1)

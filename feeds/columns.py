@@ -84,8 +84,16 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_columns(path: Path, present: list[str]) -> None:
-    missing = [name for name in COLUMNS if name not in present]
+def _columns_of(path: Path) -> list[str]:
+    if path.suffix == ".parquet":
+        names: list[str] = pq.read_schema(path).names
+        return names
+    return _header(path)
+
+
+def _check_columns(path: Path, present: list[str], read: tuple[str, ...]) -> None:
+    wanted = read if read == ("symbol",) else (read[0], *COLUMNS[1:])
+    missing = [name for name in wanted if name not in present]
     if not missing:
         return
     alias = {ALIASES.get(name.strip().lower(), ""): name for name in present}
@@ -111,7 +119,9 @@ class Decoder:
     tz : str or None
         Zone of naive stamps.
     calendar : str
-        For the proposal in the error about naive stamps.
+        For the proposal in the error about naive stamps, and the closes of daily bars.
+    is_daily : bool
+        A bar is a session: its stamp may be the session's date, in a column ``date`` or ``ts``.
 
     Attributes
     ----------
@@ -119,7 +129,8 @@ class Decoder:
         CSV rows so far with a wrong number of cells; they cannot become bars.
     """
 
-    def __init__(self, tz: str | None, calendar: str) -> None:
+    def __init__(self, tz: str | None, calendar: str, *, is_daily: bool = False) -> None:
+        self._is_daily = is_daily
         self._tz = tz
         self._calendar = calendar
         self._codes: dict[str, int] = {}
@@ -127,19 +138,28 @@ class Decoder:
 
     def bars(self, path: Path, batch_rows: int) -> Iterator[BarColumns]:
         """Yield the bars of one file in its own order; codes are common to all files of this decoder."""
-        stamps = Stamps(path, self._tz, self._calendar)
-        for batch in self._batches(path, COLUMNS, batch_rows):
+        stamps, ts = self._stamps(path)
+        for batch in self._batches(path, (ts, *COLUMNS[1:]), batch_rows):
             values = np.empty((5, len(batch)))
             for row, name in enumerate(PRICES):
                 values[row] = _floats(batch.column(name))
             code = self._encode(path, batch.column("symbol"))
-            yield BarColumns(stamps.read(batch.column("ts")), code, tuple(self._codes), values)
+            yield BarColumns(stamps.read(batch.column(ts)), code, tuple(self._codes), values)
 
     def stamps(self, path: Path, batch_rows: int) -> Iterator[IntArray]:
         """Yield only the stamps of one file."""
-        stamps = Stamps(path, self._tz, self._calendar)
-        for batch in self._batches(path, ("ts",), batch_rows):
-            yield stamps.read(batch.column("ts"))
+        stamps, ts = self._stamps(path)
+        for batch in self._batches(path, (ts,), batch_rows):
+            yield stamps.read(batch.column(ts))
+
+    def _stamps(self, path: Path) -> tuple[Stamps, str]:
+        """Return the reader of stamps, and the name of their column."""
+        column = "ts"
+        if self._is_daily:
+            with _reading(path):
+                present = _columns_of(path)
+            column = "date" if "date" in present and "ts" not in present else "ts"
+        return Stamps(path, self._tz, self._calendar, is_daily=self._is_daily), column
 
     def symbols(self, path: Path, batch_rows: int) -> set[str]:
         """Return the symbols of one file."""
@@ -163,7 +183,7 @@ class Decoder:
                 yield from self._csv(path, columns, batch_rows)
 
     def _csv(self, path: Path, columns: tuple[str, ...], batch_rows: int) -> Iterator[Any]:
-        _check_columns(path, _header(path))
+        _check_columns(path, _header(path), columns)
 
         def on_broken(_: Any) -> str:
             self.broken += 1
@@ -189,7 +209,7 @@ def _parquet(path: Path, columns: tuple[str, ...], batch_rows: int) -> Iterator[
     # By default the reader keeps the raw bytes of the whole file: memory would grow with its length.
     options = {"pre_buffer": False, "buffer_size": _PARQUET_BUFFER_BYTES}
     with pq.ParquetFile(path, read_dictionary=["symbol"], **options) as file:
-        _check_columns(path, file.schema_arrow.names)
+        _check_columns(path, file.schema_arrow.names, columns)
         for batch in file.iter_batches(batch_rows, columns=list(columns)):
             if len(batch):
                 yield batch

@@ -18,9 +18,12 @@ class FeedContext(msgspec.Struct, frozen=True):
         Name of its calendar.
     from_ns, to_ns : int or None
         Bars that close outside ``[from_ns, to_ns]`` are not part of the run.
+    bar_min : int
+        Minutes of a bar; of ``DAY_MIN``, a bar is a session.
     """
 
     symbols: tuple[str, ...]
     calendar: str
     from_ns: Nanos | None = None
     to_ns: Nanos | None = None
+    bar_min: int = 1

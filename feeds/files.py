@@ -16,7 +16,7 @@ from engine.columns import BarColumns
 from engine.errors import AstraError, DataError, Errors
 from engine.events import DAY_NS, BarRejected, BoolArray, IntArray, Nanos, Reject
 from engine.slices import Sliced, Slicer
-from feeds.calendars import sessions_for
+from feeds.calendars import DAY_MIN, sessions_for
 from feeds.collar import CollarOptions
 from feeds.columns import Decoder, data_files, no_rows
 from feeds.merge import joined, merged
@@ -96,6 +96,8 @@ class FileBars:
         Its sessions; rows outside are OFF_SESSION.
     from_ns, to_ns : int, optional
         Rows that close outside ``[from_ns, to_ns]`` are not part of the run.
+    bar_min : int
+        Minutes of a bar.
     batch_rows : int
         Rows decoded at a time; nothing but speed depends on it.
 
@@ -124,6 +126,7 @@ class FileBars:
         *,
         from_ns: Nanos | None = None,
         to_ns: Nanos | None = None,
+        bar_min: int = 1,
         batch_rows: int = BATCH_ROWS,
     ) -> None:
         if options.tz is not None:
@@ -134,7 +137,8 @@ class FileBars:
         self._batch_rows = batch_rows
         self._from_ns = _FIRST_NS if from_ns is None else from_ns
         self._to_ns = _LAST_NS if to_ns is None else to_ns
-        decoder = Decoder(options.tz, calendar)
+        self._bar_min = bar_min
+        decoder = self._decoder()
         surveys = [_survey(path, decoder, self._from_ns, self._to_ns) for path in data_files(options.path)]
         self._surveys = [survey for survey in surveys if survey.last_ns]
         self._check(surveys)
@@ -142,7 +146,8 @@ class FileBars:
         self.first_ns = min(survey.first_ns for survey in self._surveys)
         self.last_ns = max(survey.last_ns for survey in self._surveys)
         # A day more on each side: the date of a session is that of its exchange, not of UTC.
-        self.sessions = sessions_for(calendar, self.first_ns // DAY_NS - 1, self.last_ns // DAY_NS + 1)
+        days = (self.first_ns // DAY_NS - 1, self.last_ns // DAY_NS + 1)
+        self.sessions = sessions_for(calendar, *days, bar_min)
         self.slicer = self._new_slicer()
 
     @property
@@ -153,7 +158,7 @@ class FileBars:
     def slices(self) -> Iterator[Sliced]:
         """Yield slices, and verdicts in front of the slice they belong to, from the beginning."""
         self.slicer = slicer = self._new_slicer()
-        decoder = Decoder(self._options.tz, self._calendar)
+        decoder = self._decoder()
         for columns in self._rows(decoder):
             yield from slicer.offer_columns(columns)
         yield from slicer.finish()
@@ -167,7 +172,10 @@ class FileBars:
 
     def columns(self) -> Iterator[BarColumns]:
         """Yield the rows of the run, not judged; ``n_rows`` counts the broken ones too, which are no rows."""
-        return self._rows(Decoder(self._options.tz, self._calendar))
+        return self._rows(self._decoder())
+
+    def _decoder(self) -> Decoder:
+        return Decoder(self._options.tz, self._calendar, is_daily=self._bar_min >= DAY_MIN)
 
     def _new_slicer(self) -> Slicer:
         return Slicer(

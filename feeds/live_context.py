@@ -34,6 +34,10 @@ class LiveContext(msgspec.Struct, frozen=True):
         Servers of the configuration.
     instance : str
         Name of this engine, unique on those servers.
+    bar_min : int
+        Minutes of a bar; of ``DAY_MIN``, a bar is a session.
+    has_had_bars : bool
+        Whether the journal has bars of this feed already: it goes on, and does not begin.
     """
 
     symbols: tuple[str, ...]
@@ -45,6 +49,8 @@ class LiveContext(msgspec.Struct, frozen=True):
     redis: RedisLink | None = None
     mqtt: MqttLink | None = None
     instance: str = "astra"
+    bar_min: int = 1
+    has_had_bars: bool = False
 
 
 def linked(link: Link | None, kind: str, table: str) -> Link:
@@ -64,6 +70,23 @@ def linked(link: Link | None, kind: str, table: str) -> Link:
             + ('    url = "redis://127.0.0.1:6379"' if table == "redis" else '    host = "127.0.0.1"'),
         )
     return link
+
+
+def minutes_only(context: LiveContext, kind: str) -> None:
+    """Refuse bars of another size than the one minute this kind of feed delivers.
+
+    Raises
+    ------
+    DataError
+        D033.
+    """
+    if context.bar_min != 1:
+        raise DataError(
+            "D033",
+            f'feed.kind = "{kind}" delivers bars of 1 minute, universe.bar_min was {context.bar_min}',
+            "universe.bar_min",
+            "Leave bar_min out, or bring bars of that size by MQTT or a Redis stream.",
+        )
 
 
 def wrong_position(after: str, kind: str) -> DataError:

@@ -17,7 +17,7 @@ import aiomqtt
 import structlog
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from engine.connections import is_cancelled, mqtt_subscriber, waits_s
+from engine.connections import Complaints, is_cancelled, mqtt_subscriber, waits_s
 from engine.events import BarRejected, Reject
 from engine.links import MqttLink
 from engine.ports import Arrival
@@ -51,7 +51,8 @@ class MqttBars:
     reconnects : int
         Connections after the first.
     sessions_lost : int
-        Times the broker had forgotten this engine when it came back: what it kept for us is gone.
+        Times the broker had forgotten this engine when it came back, also after a restart: what it kept for
+        us is gone.
     """
 
     def __init__(self, options: MqttOptions, context: LiveContext) -> None:
@@ -64,6 +65,7 @@ class MqttBars:
         self._client: aiomqtt.Client | None = None
         self._is_known = False
         self._discarded = 0
+        self._complaints = Complaints()
 
     async def arrivals(self, after: str) -> AsyncIterator[Sequence[Arrival]]:  # noqa: ARG002 - the broker knows
         """Yield messages as they come, connecting again for ever; ``after`` is not needed.
@@ -79,7 +81,9 @@ class MqttBars:
                     async for batch in batches:
                         yield batch
             except aiomqtt.MqttError as error:
-                _log.warning("mqtt feed disconnected", link=repr(self._link), error=str(error))
+                reason = str(error)
+                if count := self._complaints.due(reason):
+                    _log.warning("mqtt feed disconnected", link=repr(self._link), error=reason, count=count)
             finally:
                 waits = waits_s() if self.is_connected else waits
                 self.is_connected, self._client = False, None
@@ -127,7 +131,11 @@ class MqttBars:
             self.is_connected = True
             _log.info("mqtt feed subscribed", link=repr(self._link), topic=topic)
         else:
-            _log.error("mqtt feed refused", link=repr(self._link), topic=topic, reason=str(granted[0]))
+            reason = str(granted[0])
+            if count := self._complaints.due(reason):
+                _log.error(
+                    "mqtt feed refused", link=repr(self._link), topic=topic, reason=reason, count=count
+                )
             client._client.disconnect()
 
     def _new_client(self) -> aiomqtt.Client:
@@ -152,7 +160,7 @@ class MqttBars:
 
     def _on_session(self, *, is_kept: bool) -> None:
         self.reconnects += self._is_known
-        if self._is_known and not is_kept:
+        if (self._is_known or self._context.has_had_bars) and not is_kept:
             self.sessions_lost += 1
             _log.warning("mqtt feed session lost", link=repr(self._link))
         # A session that was kept has its subscription, whenever the answer to the new one comes.

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from engine.clock import Clock
 from engine.columns import BarColumns
-from engine.events import MINUTE_NS, Bar, BarRejected, Nanos, Reject, Tick
+from engine.events import Bar, BarRejected, Nanos, Reject, Tick
 from engine.ports import Arrival
 from engine.sessions import Sessions
 from engine.slices import Slicer
@@ -92,7 +92,7 @@ class PacedBars:
                 if newest_ns:
                     yield newest_ns, [*rows, Tick(newest_ns)]
                     rows = []
-                    for silent_ns, _, _ in sessions.minutes_between(newest_ns, bar.ts_close_ns - MINUTE_NS):
+                    for silent_ns, _, _ in sessions.bars_between(newest_ns, bar.ts_close_ns - 1):
                         yield silent_ns, [Tick(silent_ns)]
                 newest_ns = bar.ts_close_ns
             rows.append(bar)

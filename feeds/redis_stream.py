@@ -16,7 +16,7 @@ import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from engine.connections import answered, redis_client, waits_s
+from engine.connections import Complaints, answered, redis_client, waits_s
 from engine.links import RedisLink
 from engine.ports import Arrival
 from feeds.bar_messages import decode_fields, judged
@@ -122,6 +122,7 @@ class RedisStreamBars:
         self._place: Place | None = None
         self._was_read = False
         self._is_known = False
+        self._complaints = Complaints()
 
     async def arrivals(self, after: str) -> AsyncIterator[Sequence[Arrival]]:
         """Yield entries as they come, connecting again for ever.
@@ -140,7 +141,10 @@ class RedisStreamBars:
                     async for batch in batches:
                         yield batch
             except (RedisError, OSError) as error:
-                _log.warning("redis feed disconnected", stream=self._options.stream, error=repr(error))
+                reason = str(error) or type(error).__name__
+                if count := self._complaints.due(reason):
+                    stream = self._options.stream
+                    _log.warning("redis feed disconnected", stream=stream, error=reason, count=count)
             finally:
                 waits = waits_s() if self.is_connected else waits
                 self.is_connected = False

@@ -15,12 +15,12 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from engine.columns import BarColumns
 from engine.errors import DataError
-from engine.events import FloatArray, IntArray, Nanos
-from engine.sessions import Sessions
+from engine.events import MINUTE_NS, FloatArray, IntArray, Nanos
+from engine.sessions import SESSION_FIRST, Sessions
 from engine.slices import Sliced, Slicer
 from feeds.calendars import day_of, sessions_for
 from feeds.columns import SUFFIXES
@@ -56,21 +56,24 @@ class SimulatedOptions(BaseModel):
         default=0.02, ge=0, le=0.5, description="drift of the hedge ratio, standard deviation"
     )
     volume_usd: float = Field(default=40_000_000.0, gt=0, description="median traded value of a minute")
+    price_usd: dict[str, PositiveFloat] = Field(
+        default_factory=dict, description="first close by symbol; those of others are drawn"
+    )
     faults: Faults = Faults()
 
 
-def _u_shape(minute: IntArray, n_minutes: IntArray) -> FloatArray:
-    """Level by minute of the session: high at the open, low at noon, higher at the close; mean about 1."""
-    x = (minute - 0.5) / n_minutes
+def _u_shape(middle_min: FloatArray, length_min: IntArray) -> FloatArray:
+    """Level by time since the open: high at the open, low at noon, higher at the close; mean about 1."""
+    x = middle_min / length_min
     shape: FloatArray = (
         0.65 + 1.4 * np.exp(-x / 0.06) + 0.5 * np.exp(-(1.0 - x) / 0.05) + 0.72 * (x - 0.5) ** 2
     )
     return shape
 
 
-def _ou(shocks: FloatArray, sd: float, half_life_min: float) -> FloatArray:
-    """AR(1) with the given stationary standard deviation; ``shocks`` (n_minutes, n) standard normal."""
-    phi = 0.5 ** (1.0 / half_life_min)
+def _ou(shocks: FloatArray, sd: float, half_life_bars: float) -> FloatArray:
+    """AR(1) with the given stationary standard deviation; ``shocks`` (n_bars, n) standard normal."""
+    phi = 0.5 ** (1.0 / half_life_bars)
     scale = sd * np.sqrt(1.0 - phi * phi)
     path = np.empty_like(shocks)
     level = sd * shocks[0]
@@ -80,30 +83,38 @@ def _ou(shocks: FloatArray, sd: float, half_life_min: float) -> FloatArray:
     return path
 
 
-def _log_paths(options: SimulatedOptions, level: FloatArray, is_first: FloatArray, n: int) -> FloatArray:
-    """Log prices (n_minutes, 2n): y of each pair and then x, interleaved."""
+def _log_paths(
+    options: SimulatedOptions, level: FloatArray, is_first: FloatArray, n: int, bar_min: float
+) -> FloatArray:
+    """Log prices (n_bars, 2n): y of each pair and then x, interleaved."""
     rng = np.random.Generator(np.random.Philox(options.seed))
-    n_minutes = len(level)
-    minute_sd = options.volatility_daily_frac * level / np.sqrt(max(1.0, n_minutes / is_first.sum()))
-    sd = np.where(is_first > 0, np.hypot(minute_sd, options.night_frac), minute_sd)[:, np.newaxis]
-    market = rng.standard_normal((n_minutes, 1))
-    steps = sd * (0.6 * market + 0.8 * rng.standard_normal((n_minutes, n)))
+    n_bars = len(level)
+    bar_sd = options.volatility_daily_frac * level / np.sqrt(max(1.0, n_bars / is_first.sum()))
+    sd = np.where(is_first > 0, np.hypot(bar_sd, options.night_frac), bar_sd)[:, np.newaxis]
+    market = rng.standard_normal((n_bars, 1))
+    steps = sd * (0.6 * market + 0.8 * rng.standard_normal((n_bars, n)))
     steps[0] = 0.0
-    beta_sd = options.beta_daily / np.sqrt(max(1.0, n_minutes / is_first.sum()))
-    beta = rng.uniform(0.7, 1.3, n) + np.cumsum(beta_sd * rng.standard_normal((n_minutes, n)), axis=0)
-    spread = _ou(rng.standard_normal((n_minutes, n)), options.spread_frac, options.half_life_min)
-    paths = np.empty((n_minutes, 2 * n))
+    beta_sd = options.beta_daily / np.sqrt(max(1.0, n_bars / is_first.sum()))
+    beta = rng.uniform(0.7, 1.3, n) + np.cumsum(beta_sd * rng.standard_normal((n_bars, n)), axis=0)
+    spread = _ou(rng.standard_normal((n_bars, n)), options.spread_frac, options.half_life_min / bar_min)
+    paths = np.empty((n_bars, 2 * n))
     paths[:, 0::2] = np.log(rng.uniform(40.0, 300.0, n)) + np.cumsum(beta * steps, axis=0) + spread
     paths[:, 1::2] = np.log(rng.uniform(40.0, 300.0, n)) + np.cumsum(steps, axis=0)
     return paths
 
 
-def _bars(options: SimulatedOptions, minute: IntArray, length_min: IntArray, n: int) -> FloatArray:
-    """OHLCV of shape (n_minutes, 5, 2n)."""
+def _bars(
+    options: SimulatedOptions, minute: IntArray, length_min: IntArray, legs: Sequence[str], bar_min: int
+) -> FloatArray:
+    """OHLCV of shape (n_bars, 5, n_legs)."""
     rng = np.random.Generator(np.random.Philox(key=[options.seed, 1]))
-    level = _u_shape(minute, length_min)
-    is_first = (minute == 1).astype(np.float64)
-    paths = _log_paths(options, level, is_first, n)
+    width_min = (minute - 1) % bar_min + 1  # the last bar of a session may be shorter
+    level = _u_shape(minute - 0.5 * width_min, length_min)
+    is_first = (minute <= width_min).astype(np.float64)
+    paths = _log_paths(options, level, is_first, len(legs) // 2, float(np.median(width_min)))
+    for k, leg in enumerate(legs):
+        if leg in options.price_usd:
+            paths[:, k] += np.log(options.price_usd[leg]) - paths[0, k]
     tick = 0.1 * options.volatility_daily_frac / np.sqrt(390.0) * level[:, np.newaxis]
     shape = paths.shape
     close = np.exp(paths)
@@ -117,7 +128,7 @@ def _bars(options: SimulatedOptions, minute: IntArray, length_min: IntArray, n: 
     body = bars[:, 0], bars[:, 3]
     bars[:, 1] = np.round(np.maximum(*body) * (1.0 + 2.0 * tick * np.abs(rng.standard_normal(shape))), 4)
     bars[:, 2] = np.round(np.minimum(*body) * (1.0 - 2.0 * tick * np.abs(rng.standard_normal(shape))), 4)
-    size = options.volume_usd * level[:, np.newaxis] * np.exp(0.35 * rng.standard_normal(shape))
+    size = options.volume_usd * (level * width_min)[:, np.newaxis] * np.exp(0.35 * rng.standard_normal(shape))
     bars[:, 4] = np.round(size / bars[:, 3])
     return bars
 
@@ -135,15 +146,15 @@ def _pairs(options: SimulatedOptions, symbols: Sequence[str]) -> list[str]:
     return [*legs, ""] if len(legs) % 2 else legs
 
 
-def sessions_of(options: SimulatedOptions, calendar: str) -> Sessions:
+def sessions_of(options: SimulatedOptions, calendar: str, bar_min: int = 1) -> Sessions:
     """Return the sessions that the options ask for."""
     first = day_of(options.start)
     if first < 0:
         raise DataError("D009", f"simulated bars start in 1970 or later, was {options.start}", "feed.start")
     # Some 250 sessions a year, and room for the longest holidays.
-    found = sessions_for(calendar, first, first + 2 * options.sessions + 14)
+    found = sessions_for(calendar, first, first + 2 * options.sessions + 14, bar_min)
     n = options.sessions
-    return Sessions(found.day[:n], found.open_ns[:n], found.close_ns[:n])
+    return Sessions(found.day[:n], found.open_ns[:n], found.close_ns[:n], bar_min)
 
 
 def simulate(options: SimulatedOptions, sessions: Sessions, symbols: Sequence[str] = ()) -> BarColumns:
@@ -167,12 +178,14 @@ def simulate(options: SimulatedOptions, sessions: Sessions, symbols: Sequence[st
         D010, for pairs that cannot be simulated.
     """
     legs = _pairs(options, symbols)
-    ts, _, minute = sessions.stamps(0, sessions.n_minutes)
-    length_min = np.repeat(
-        np.diff(np.append(sessions.table[2], sessions.n_minutes)),
-        np.diff(np.append(sessions.table[2], sessions.n_minutes)),
-    )
-    bars = _bars(options, minute, length_min, len(legs) // 2)
+    strangers = [symbol for symbol in options.price_usd if symbol not in legs]
+    if strangers:
+        what = f"price_usd names {', '.join(strangers)}, which is not simulated"
+        raise DataError("D002", what, "feed.price_usd", "Add the symbol to a pair or to the universe.")
+    ts, _, minute = sessions.stamps(0, sessions.n_bars)
+    n_bars = np.diff(np.append(sessions.table[SESSION_FIRST], sessions.n_bars))
+    length_min = np.repeat((sessions.close_ns - sessions.open_ns) // MINUTE_NS, n_bars)
+    bars = _bars(options, minute, length_min, legs, sessions.bar_min)
     names = tuple(leg for leg in legs if leg)
     n = len(names)
     values = np.ascontiguousarray(bars[:, :, :n].transpose(1, 0, 2).reshape(5, -1))
@@ -211,8 +224,9 @@ class SimulatedBars:
         *,
         from_ns: Nanos | None = None,
         to_ns: Nanos | None = None,
+        bar_min: int = 1,
     ) -> None:
-        self.sessions = sessions_of(options, calendar)
+        self.sessions = sessions_of(options, calendar, bar_min)
         columns = simulate(options, self.sessions, symbols)
         missing = [symbol for symbol in symbols if symbol not in columns.names]
         if missing:
@@ -252,7 +266,13 @@ class SimulatedBars:
             yield self._columns.take(slice(start, start + _BATCH_ROWS))
 
 
-def write(options: SimulatedOptions, path: Path, calendar: str = "XNYS", symbols: Sequence[str] = ()) -> int:
+def write(
+    options: SimulatedOptions,
+    path: Path,
+    calendar: str = "XNYS",
+    symbols: Sequence[str] = (),
+    bar_min: int = 1,
+) -> int:
     """Write simulated bars to ``.csv``, ``.csv.gz`` or ``.parquet``; return the number of rows.
 
     Raises
@@ -264,7 +284,7 @@ def write(options: SimulatedOptions, path: Path, calendar: str = "XNYS", symbols
         raise DataError(
             "D004", f"{path.name} is of no known format", str(path), f"Use {', '.join(SUFFIXES)}."
         )
-    columns = simulate(options, sessions_of(options, calendar), symbols)
+    columns = simulate(options, sessions_of(options, calendar, bar_min), symbols)
     write_columns(columns, path)
     return len(columns)
 

@@ -21,6 +21,7 @@ _LAST_NS = 47_482 * DAY_NS
 UNREADABLE = -1
 _UTC_NS = pa.timestamp("ns", tz="UTC")
 _ZONED = r"\d:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|z|UTC|[+-]\d{2}(:?\d{2})?)\s*$"
+_DATE = r"^\s*\d{4}-\d{2}-\d{2}\s*$"
 _NUMBER = r"^\s*[+-]?\d+(\.\d*)?(e\d+)?\s*$"
 
 
@@ -59,9 +60,12 @@ class Stamps:
         Zone of stamps that carry none; stamps with a zone of their own keep it.
     calendar : str
         Its sessions tell which zone naive stamps probably have; that is proposed, not assumed.
+    is_daily : bool
+        A bar is a session: a date stands for its close. A date without a session is given as its midnight.
     """
 
-    def __init__(self, path: Path, tz: str | None, calendar: str) -> None:
+    def __init__(self, path: Path, tz: str | None, calendar: str, *, is_daily: bool = False) -> None:
+        self._is_daily = is_daily
         self._path = path
         self._tz = tz
         self._calendar = calendar
@@ -76,6 +80,8 @@ class Stamps:
             D005 for stamps without a zone, D006 for numbers and other things that are no stamps.
         """
         kind = column.type
+        if self._is_daily and (days := _dates(column)) is not None:
+            return self._closes(days)
         if pa.types.is_timestamp(kind):
             stamps = self._typed(column)
         elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -84,6 +90,17 @@ class Stamps:
             raise self._not_a_stamp(f"is of type {kind}", column)
         self._is_first = False
         return np.where((stamps > 0) & (stamps < _LAST_NS), stamps, UNREADABLE)
+
+    def _closes(self, days: IntArray) -> IntArray:
+        known = days[days > 0]
+        if not len(known):
+            return np.full(len(days), UNREADABLE)
+        sessions = sessions_for(self._calendar, int(known.min()), int(known.max()))
+        stamps = days * DAY_NS
+        row = np.searchsorted(sessions.day, days)
+        is_session = np.isin(days, sessions.day)
+        stamps[is_session] = sessions.close_ns[row[is_session]]
+        return np.where(days > 0, stamps, UNREADABLE)
 
     def _typed(self, column: Any) -> IntArray:
         if column.type.tz is None:
@@ -165,6 +182,27 @@ class Stamps:
             "is not guessed.\nWrite the END of each minute with its zone, for example 2026-01-05T14:31:00Z, "
             "or convert the file once:  astra data import",
         )
+
+
+def _dates(column: Any) -> IntArray | None:
+    """Return dates as days since 1970-01-01, -1 where a cell is none; None for a column of instants."""
+    kind = column.type
+    if pa.types.is_date(kind):
+        return _numpy(column.cast(pa.date32()).cast(pa.int32()).fill_null(UNREADABLE)).astype(np.int64)
+    if pa.types.is_timestamp(kind) and kind.tz is None:
+        nanos_ = _numpy(column.cast(pa.timestamp("ns")).cast(pa.int64()).fill_null(UNREADABLE))
+        is_date = (nanos_ % DAY_NS == 0) | (nanos_ == UNREADABLE)
+        return np.where(nanos_ > 0, nanos_ // DAY_NS, UNREADABLE) if is_date.all() else None
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        is_date = _numpy(pc.fill_null(pc.match_substring_regex(column, _DATE), False))
+        if is_date.mean() <= 0.5:
+            return None
+        import pandas as pd
+
+        text = pd.Series(column.to_pandas(), dtype=object).where(is_date)
+        days = pd.to_datetime(text, format="%Y-%m-%d", errors="coerce")
+        return np.where(days.notna(), days.to_numpy("datetime64[D]").astype(np.int64), UNREADABLE)
+    return None
 
 
 def _numpy(column: Any) -> np.ndarray[Any, Any]:

@@ -1,14 +1,23 @@
-"""The risk desk: it keeps the covariance, refreshes its factor on a schedule, and measures books."""
+"""The risk desk: it keeps what a model needs of the past, refreshes it on a schedule, and measures books."""
 
 from __future__ import annotations
 
+import math
+from typing import Final
+
 import numpy as np
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.events import BarSlice, FloatArray
-from engine.ports import DailyHistory, Market, RiskModel, RiskReport, State
+from engine.oversight import Market, Prepared, RiskModel, RiskReport
+from engine.ports import DailyHistory, State
+from engine.sessions import is_due
 from risk.covariance import EwmaCovariance
+from risk.daily import DailyReturns
 from risk.factor import market_of
+
+_NOTHING: Final = Prepared(np.empty((0, 0)), np.empty((0, 0)))
 
 
 class CovarianceOptions(BaseModel):
@@ -16,7 +25,9 @@ class CovarianceOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    half_life_sessions: float = Field(default=5.0, gt=0, description="Half-life of minute returns, sessions.")
+    half_life_sessions: float = Field(
+        default=5.0, gt=0, description="Half-life of minute returns, sessions; 60 by default for daily bars."
+    )
     half_life_nights: float = Field(default=20.0, gt=0, description="Half-life of overnight returns, nights.")
     prior_sessions: float = Field(default=20.0, gt=0, description="Weight of the daily history, in sessions.")
     shrink_frac: float = Field(
@@ -32,6 +43,8 @@ class RiskActor:
 
     The sums take every bar. Covariance and factor follow at the first slice of a session, at every minute of
     the session that ``cov_refresh_min`` divides, and on ``refresh``; between these VaR uses the last factor.
+    Of a model that asks for daily returns the scenarios are prepared anew when a session has ended, at the
+    first slice of the next; a symbol they leave out is not known, as if it had no covariance.
 
     Parameters
     ----------
@@ -42,7 +55,11 @@ class RiskActor:
     session_min : int
         Minutes of a full session (390 for XNYS, 1440 around the clock).
     history : DailyHistory or None
-        Adjusted daily closes before the tape, the covariance's prior.
+        Adjusted daily closes before the tape: the covariance's prior, and a model's first days.
+    bar_min : int
+        Minutes of a bar.
+    keep_days : int
+        Days of returns that are kept for the allocator.
     """
 
     def __init__(
@@ -52,18 +69,26 @@ class RiskActor:
         symbols: tuple[str, ...],
         session_min: int,
         history: DailyHistory | None = None,
+        bar_min: int = 1,
+        keep_days: int = 0,
     ) -> None:
         self._model = model
         self._shrink_frac = options.shrink_frac
         self._refresh_min = options.cov_refresh_min
+        self._bar_min = bar_min
         self._estimate = EwmaCovariance(
             symbols,
-            session_min,
+            math.ceil(session_min / min(session_min, bar_min)),
             options.half_life_sessions,
             options.half_life_nights,
             options.prior_sessions,
             history,
         )
+        self._keep_days = keep_days
+        days = max(model.window_days, keep_days)
+        self._returns = DailyReturns(symbols, history, days) if days else None
+        self._prepared = _NOTHING
+        self._prepare()
         self._is_fresh = False
         self.market: Market
         self.covariance_daily: FloatArray
@@ -73,8 +98,15 @@ class RiskActor:
         """Accumulate a minute; refresh covariance, factor and ``market`` when due."""
         opened = self._estimate.add(slice_)
         self._is_fresh = False
-        if opened or slice_.minute % self._refresh_min == 0:
+        if self._returns is not None and self._returns.observe(slice_):
+            self._prepare()
+        if opened or is_due(slice_.minute, self._bar_min, self._refresh_min):
             self.refresh()
+
+    def _prepare(self) -> None:
+        window = self._model.window_days
+        if self._returns is not None and window:
+            self._prepared = self._model.prepare(self._returns.returns[-window:], self._prepared.memory)
 
     def refresh(self) -> None:
         """Bring covariance and factor up to the last slice; nothing is done twice for one slice."""
@@ -83,18 +115,34 @@ class RiskActor:
         daily, known = self._estimate.daily(), self._estimate.known()
         # A price that never moved is not a riskless one: nothing is known of it.
         known &= daily.diagonal() != 0.0
+        if self._model.window_days:
+            known &= self._prepared.known
         used = market_of(daily, known, self._shrink_frac)
-        self.covariance_daily, self.market = used.daily, used.market
+        self.covariance_daily = used.daily
+        self.market = replace(used.market, scenarios=self._prepared.scenarios)
         self._is_fresh = True
+
+    def history_return_frac(self) -> FloatArray | None:
+        """Return the last ``keep_days`` simple returns, oldest first, (n_days, n_symbols); None without any.
+
+        A model may keep more for itself. NaN where unknown.
+        """
+        if self._returns is None or not self._keep_days:
+            return None
+        return np.expm1(self._returns.returns[-self._keep_days :])
 
     def measure(self, holdings_usd: FloatArray) -> RiskReport:
         """Measure a book under the current market."""
         return self._model.measure(holdings_usd, self.market)
 
+    def marginal(self, holdings_usd: FloatArray) -> FloatArray:
+        """Return what one more USD of each symbol would add to VaR under the current market."""
+        return self._model.marginal(holdings_usd, self.market)
+
     def state(self) -> State:
         """Return everything that the next slice depends on."""
         market = self.market
-        return {
+        state: State = {
             "estimate": self._estimate.state(),
             "is_fresh": self._is_fresh,
             "covariance_daily": self.covariance_daily.copy(),
@@ -102,14 +150,25 @@ class RiskActor:
             "known": market.known.copy(),
             "reason": market.reason,
         }
+        if self._returns is not None:
+            state["returns_daily"] = self._returns.state()
+            state["scenarios"] = self._prepared.scenarios.copy()
+            state["memory"] = self._prepared.memory.copy()
+        return state
 
     def restore(self, state: State) -> None:
         """Continue from what ``state`` returned, bit for bit."""
         self._estimate.restore(state["estimate"])
         self._is_fresh = bool(state["is_fresh"])
         self.covariance_daily = np.array(state["covariance_daily"], dtype=np.float64)
+        if self._returns is not None:
+            self._returns.restore(state["returns_daily"])
+            self._prepared = Prepared(
+                np.array(state["scenarios"], dtype=np.float64), np.array(state["memory"], dtype=np.float64)
+            )
         self.market = Market(
             np.array(state["factor_daily"], dtype=np.float64),
             np.array(state["known"], dtype=np.bool_),
             str(state["reason"]),
+            self._prepared.scenarios,
         )

@@ -27,7 +27,7 @@ _RED_FROM = 0.9999
 
 
 class LikelihoodRatio(msgspec.Struct, frozen=True):
-    """A likelihood-ratio test with one degree of freedom; reject at 5% if ``p_value`` is below 0.05."""
+    """A likelihood-ratio test; reject at 5% if ``p_value`` is below 0.05."""
 
     statistic: float
     p_value: float
@@ -51,8 +51,10 @@ class Backtest(msgspec.Struct, frozen=True):
     Parameters
     ----------
     days, exceptions : int
-    kupiec, christoffersen : LikelihoodRatio
-        Right count; no clustering.
+    unknown_days : int
+        Left out because VaR or P&L was not known.
+    kupiec, christoffersen, conditional_coverage : LikelihoodRatio
+        Right count; no clustering; both at once.
     basel : BaselZone
     power_at_2x : float
         Probability that a model whose true exception rate is twice the nominal would leave green here.
@@ -60,8 +62,10 @@ class Backtest(msgspec.Struct, frozen=True):
 
     days: int
     exceptions: int
+    unknown_days: int
     kupiec: LikelihoodRatio
     christoffersen: LikelihoodRatio
+    conditional_coverage: LikelihoodRatio
     basel: BaselZone
     power_at_2x: float
 
@@ -97,6 +101,12 @@ def christoffersen(is_exception: BoolArray) -> LikelihoodRatio:
     pooled = (n01 + n11) / total if total else 0.0
     likely = _log_likelihood(n01, n00, first) + _log_likelihood(n11, n10, second)
     return _ratio(2.0 * (likely - _log_likelihood(n01 + n11, n00 + n10, pooled)))
+
+
+def conditional_coverage(coverage: LikelihoodRatio, independence: LikelihoodRatio) -> LikelihoodRatio:
+    """Join ``kupiec`` and ``christoffersen``: their statistics add up to a χ² with two degrees of freedom."""
+    statistic = coverage.statistic + independence.statistic
+    return LikelihoodRatio(statistic, math.exp(-0.5 * statistic))
 
 
 def basel_zone(exceptions: int, days: int, tail: float = 0.01) -> BaselZone:
@@ -148,11 +158,14 @@ def backtest(var_1d_usd: FloatArray, pnl_usd: FloatArray, confidence: float) -> 
     tail = 1.0 - confidence
     days, exceptions = len(is_exception), int(is_exception.sum())
     yellow = next(k for k in range(1, days + 2) if basel_zone(k, max(days, 1), tail).zone != "green")
+    coverage, independence = kupiec(exceptions, days, tail), christoffersen(is_exception)
     return Backtest(
         days,
         exceptions,
-        kupiec(exceptions, days, tail),
-        christoffersen(is_exception),
+        int(np.count_nonzero(~(np.isfinite(var_1d_usd) & np.isfinite(pnl_usd)))),
+        coverage,
+        independence,
+        conditional_coverage(coverage, independence),
         basel_zone(exceptions, max(days, 1), tail),
         power(max(days, 1), 2.0 * tail, yellow) if days < FULL_YEAR_DAYS else math.nan,
     )

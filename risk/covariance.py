@@ -9,6 +9,7 @@ Every choice is argued in docs/maths/covariance.md.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from engine.errors import InvariantError
 from engine.events import CLOSE, OPEN, BarSlice, BoolArray, FloatArray
 from engine.kernel import kernel
 from engine.ports import DailyHistory, State
+from risk.daily import log_returns
 
 # Rows of the state by symbol.
 _LAST_CLOSE: Final = 0  # USD; 0 before the first bar
@@ -29,10 +31,10 @@ _SESSIONS: Final = 6  # completed sessions with a bar
 _NIGHTS: Final = 7  # overnight returns seen
 _N_ROWS: Final = 8
 
-#: A symbol without history can be measured after this many sessions, and one night.
+#: A symbol without history can be measured after this many sessions, and one night ...
 SESSIONS_NEEDED: Final = 2
-#: A daily history shorter than this many returns is none.
-HISTORY_RETURNS_NEEDED: Final = 20
+#: ... that have this many bars, which daily bars reach later; a daily history of fewer returns is none.
+RETURNS_NEEDED: Final = 20
 
 
 @kernel
@@ -139,8 +141,8 @@ class EwmaCovariance:
     Parameters
     ----------
     symbols : tuple of str
-    session_min : int
-        Minutes of a full session.
+    session_bars : int
+        Bars of a full session.
     half_life_sessions, half_life_nights : float
         Of the minute and the overnight terms.
     prior_sessions : float
@@ -152,15 +154,17 @@ class EwmaCovariance:
     def __init__(
         self,
         symbols: tuple[str, ...],
-        session_min: int,
+        session_bars: int,
         half_life_sessions: float,
         half_life_nights: float,
         prior_sessions: float,
         history: DailyHistory | None,
     ) -> None:
         n = len(symbols)
-        self._session_min = session_min
-        self._minute_decay = 0.5 ** (1.0 / (half_life_sessions * session_min))
+        self._session_bars = session_bars
+        # Of fewer bars than these a mean variance is noise, and some hedge looks riskless.
+        self._sessions_needed = max(SESSIONS_NEEDED, math.ceil(RETURNS_NEEDED / session_bars))
+        self._minute_decay = 0.5 ** (1.0 / (half_life_sessions * session_bars))
         self._night_decay = 0.5 ** (1.0 / half_life_nights)
         self._state = np.zeros((_N_ROWS, n))
         self._minute_sum = np.zeros((n, n))
@@ -188,9 +192,12 @@ class EwmaCovariance:
         return is_first
 
     def known(self) -> BoolArray:
-        """Symbols that can be measured, shape (n,): those with a history, or two sessions and a night."""
+        """Symbols that can be measured, shape (n,).
+
+        Those with a history, or with a night and two sessions: more, where these have less than 20 bars.
+        """
         state = self._state
-        seen = (state[_SESSIONS] >= SESSIONS_NEEDED) & (state[_NIGHTS] >= 1.0)
+        seen = (state[_SESSIONS] >= self._sessions_needed) & (state[_NIGHTS] >= 1.0)
         return np.asarray(self._has_prior | seen)
 
     def daily(self) -> FloatArray:
@@ -202,9 +209,9 @@ class EwmaCovariance:
         """
         state = self._state
         minute, night = state[_MINUTE_WEIGHT], state[_NIGHT_WEIGHT]
-        d_minute = np.sqrt(_inverse(minute) * self._session_min)
+        d_minute = np.sqrt(_inverse(minute) * self._session_bars)
         d_night = np.sqrt(_inverse(night))
-        tape_days = np.minimum(minute / self._session_min, night)
+        tape_days = np.minimum(minute / self._session_bars, night)
         prior_days = np.where(self._has_prior, self._prior_weight, 0.0)
         share = _inverse(tape_days + prior_days)
         tape, prior = np.sqrt(tape_days * share), np.sqrt(prior_days * share)
@@ -259,25 +266,16 @@ def prior_covariance(symbols: tuple[str, ...], history: DailyHistory | None) -> 
     inside = np.array([i for i, symbol in enumerate(symbols) if symbol in column], dtype=np.int64)
     if not inside.size:
         return covariance, has_history
-    closes = _filled(history.close_usd[:, [column[symbols[i]] for i in inside]])
-    returns = np.nan_to_num(np.diff(np.log(closes), axis=0), nan=0.0)
-    count = (~np.isnan(closes[:-1])).sum(axis=0).astype(np.float64)
+    returns = log_returns(symbols, history)[:, inside]
+    count = np.isfinite(returns).sum(axis=0).astype(np.float64)
+    returns = np.nan_to_num(returns, nan=0.0)
     scaled = returns * np.sqrt(_inverse(count))
     products = np.einsum("ti,tj->ij", scaled, scaled)
-    enough = (count >= HISTORY_RETURNS_NEEDED) & (products.diagonal() > 0.0)
+    enough = (count >= RETURNS_NEEDED) & (products.diagonal() > 0.0)
     products *= np.multiply.outer(enough, enough)
     covariance[np.ix_(inside, inside)] = products
     has_history[inside] = enough
     return covariance, has_history
-
-
-def _filled(closes: FloatArray) -> FloatArray:
-    """Carry the last close over missing days; leading ones stay NaN."""
-    usable = np.isfinite(closes) & (closes > 0.0)
-    rows = np.arange(len(closes))[:, None]
-    last = np.maximum.accumulate(np.where(usable, rows, -1), axis=0)
-    carried = np.take_along_axis(closes, np.maximum(last, 0), axis=0)
-    return np.where(last >= 0, carried, np.nan)
 
 
 def close_to_close_ratio(

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.events import BoolArray, FloatArray
 from engine.kernel import kernel
-from engine.ports import Market
+from engine.oversight import Market
 
 NOT_PSD: Final = "COV_NOT_PSD"
 NOT_FINITE: Final = "COV_NOT_FINITE"

@@ -25,8 +25,7 @@ from engine.events import (
     TradingState,
 )
 from engine.kernel import kernel
-from engine.oversight import Change, Verdict
-from engine.ports import RiskModel
+from engine.oversight import Change, RiskModel, Verdict
 
 HALTED: Final = "halted"
 NO_CHANGE: Final = "no_change"

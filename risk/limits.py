@@ -3,6 +3,10 @@
 It falls at once and rises slowly: any sign of danger moves it down in the same step; the way up is a resume
 that names the halt, and three fresh measures well under the limit. The comparison is ``not (var < limit)``,
 so that NaN halts, and it is made to the cent, so that a VaR that prints as the limit is at the limit.
+
+A halt that finds trading halted already takes a name of its own, and a resume must quote the newest: whoever
+resumes has seen every cause. What lasts is found again each minute, so a cause counts once until a resume.
+A state that was shown to be wrong cannot be resumed from: a new process computes it anew, says so, and halts.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ import msgspec
 
 from engine.errors import ConfigError
 from engine.events import SECOND_NS, Alert, Nanos, TradingState, TradingStateChanged
-from engine.ports import RiskReport, State
+from engine.oversight import RiskReport
+from engine.ports import State
+from engine.vocabulary import STATE_MISMATCH, STATE_RECOMPUTED
 
 VAR_LIMIT: Final = "VAR_LIMIT"
 VAR_UPPER: Final = "VAR_UPPER"
@@ -54,6 +60,8 @@ class HaltLatch:
         self._set(_checked(var_limit_usd))
         self.trading_state = TradingState.ACTIVE
         self.halt_id = ""
+        #: Why trading is halted; a person's wish is no cause that lasts, and each one counts.
+        self._causes: list[str] = []
         self._halts = 0
         self._calm = 0
         self._has_warned = False
@@ -61,9 +69,9 @@ class HaltLatch:
         self._last: RiskReport | None = None
 
     def on_measured(
-        self, ts_ns: Nanos, report: RiskReport, held_suspect: bool
+        self, ts_ns: Nanos, report: RiskReport, held_suspect: bool, is_fresh: bool
     ) -> Sequence[TradingStateChanged | Alert]:
-        """Judge a fresh measure of the held book.
+        """Judge a measure of the held book.
 
         Parameters
         ----------
@@ -71,6 +79,8 @@ class HaltLatch:
         report : RiskReport
         held_suspect : bool
             A held symbol's bar is waiting for confirmation.
+        is_fresh : bool
+            Every held symbol has a bar in this slice. A measure of older prices can halt, and opens nothing.
         """
         self._last = report
         self._held_suspect = held_suspect
@@ -79,18 +89,27 @@ class HaltLatch:
         is_quiet = not (report.reason or held_suspect or self._has_warned)
         if is_calm and is_quiet and self.trading_state is TradingState.ACTIVE:
             return ()
-        if self.trading_state is TradingState.HALTED:
-            return ()
         events = self._descend(ts_ns, report, held_suspect)
-        if self.trading_state is TradingState.REDUCING and not events:
-            return self._count_calm(ts_ns, report, held_suspect)
-        return events or self._warn(ts_ns, report)
+        if events or self.trading_state is TradingState.HALTED:
+            return events
+        if self.trading_state is TradingState.REDUCING:
+            return self._count_calm(ts_ns, report, held_suspect, is_fresh)
+        return self._warn(ts_ns, report)
 
-    def halt(self, ts_ns: Nanos, reason: str) -> Sequence[TradingStateChanged | Alert]:
-        """Halt now, whatever the measure says; nothing happens if this latch is halted already."""
-        if self.trading_state is TradingState.HALTED:
-            return ()
-        return self._enter_halt(ts_ns, reason, f"trading halted: {reason}")
+    def halt(
+        self, ts_ns: Nanos, reason: str, *, by_person: bool = False
+    ) -> Sequence[TradingStateChanged | Alert]:
+        """Halt now, whatever the measure says; a halt in force takes a new name.
+
+        Parameters
+        ----------
+        ts_ns : int
+        reason : str
+            Up to its first colon it names the cause. One that the halt in force has already changes nothing.
+        by_person : bool
+            Somebody asked for it: then it counts, whatever was said before.
+        """
+        return self._enter_halt(ts_ns, reason, reason, by_person=by_person)
 
     def resume(self, ts_ns: Nanos, halt_id: str) -> str | TradingStateChanged:
         """Lift the named halt to REDUCING, or say why not; the caller has authenticated the command."""
@@ -99,6 +118,8 @@ class HaltLatch:
             return f"nothing is halted: the state is {self.trading_state.value}"
         if halt_id != self.halt_id:
             return f"the halt in force is {self.halt_id}, the command named {halt_id!r}"
+        if self.is_state_wrong:
+            return "the state does not follow from the journal: stop and start the engine first"
         if last is None:
             return "VaR has not been measured yet"
         if _is_unknown(last):
@@ -106,6 +127,11 @@ class HaltLatch:
         if self._is_breach(last):
             return f"VaR {_usd(last.var_usd)} is not under the limit {_usd(self.var_limit_usd)}"
         return self._move(ts_ns, TradingState.REDUCING, RESUMED)
+
+    @property
+    def is_state_wrong(self) -> bool:
+        """Whether a halt in force says that the state does not follow from the journal."""
+        return STATE_MISMATCH in self._causes
 
     def set_limit(self, ts_ns: Nanos, var_limit_usd: float) -> Sequence[TradingStateChanged | Alert]:
         """Change the limit and judge the last measure against it at once.
@@ -120,15 +146,19 @@ class HaltLatch:
         self._set(_checked(var_limit_usd))
         self._calm = 0
         last = self._last
-        if last is None or self.trading_state is TradingState.HALTED:
+        if last is None:
             return ()
-        return self._descend(ts_ns, last, self._held_suspect) or self._warn(ts_ns, last)
+        events = self._descend(ts_ns, last, self._held_suspect)
+        if events or self.trading_state is TradingState.HALTED:
+            return events
+        return self._warn(ts_ns, last)
 
     def state(self) -> State:
         """Return everything that the next step depends on."""
         return {
             "trading_state": self.trading_state.value,
             "halt_id": self.halt_id,
+            "causes": list(self._causes),
             "var_limit_usd": self.var_limit_usd,
             "halts": self._halts,
             "calm": self._calm,
@@ -141,6 +171,7 @@ class HaltLatch:
         """Continue from what ``state`` returned, bit for bit."""
         self.trading_state = TradingState(state["trading_state"])
         self.halt_id = str(state["halt_id"])
+        self._causes = list(state["causes"])
         self._set(float(state["var_limit_usd"]))
         self._halts = int(state["halts"])
         self._calm = int(state["calm"])
@@ -158,13 +189,13 @@ class HaltLatch:
     def _descend(
         self, ts_ns: Nanos, report: RiskReport, held_suspect: bool
     ) -> list[TradingStateChanged | Alert]:
-        """Move down if the measure asks for it; called in ACTIVE and REDUCING."""
+        """Move down if the measure asks for it; a halt may find a further cause."""
         limit = self.var_limit_usd
         if _is_unknown(report):
             reason = report.reason or "VAR_NOT_FINITE"
-            return self._enter_halt(ts_ns, reason, f"trading halted: VaR is unknown ({reason})")
+            return self._enter_halt(ts_ns, reason, f"VaR is unknown ({reason})")
         if self._is_breach(report):
-            text = f"trading halted: VaR {_usd(report.var_usd)} has reached the limit {_usd(limit)}"
+            text = f"VaR {_usd(report.var_usd)} has reached the limit {_usd(limit)}"
             return self._enter_halt(ts_ns, VAR_LIMIT, text)
         is_over = not report.var_upper_usd < limit - HALF_CENT_USD
         if self.trading_state is TradingState.ACTIVE and (is_over or held_suspect):
@@ -179,11 +210,14 @@ class HaltLatch:
         return []
 
     def _count_calm(
-        self, ts_ns: Nanos, report: RiskReport, held_suspect: bool
+        self, ts_ns: Nanos, report: RiskReport, held_suspect: bool, is_fresh: bool
     ) -> Sequence[TradingStateChanged | Alert]:
-        """REDUCING: three fresh upper bounds in a row at or under 95% of the limit give ACTIVE."""
+        """REDUCING: three fresh upper bounds in a row at or under 95% of the limit give ACTIVE.
+
+        A calm one of old prices neither counts nor breaks the row, since thin symbols lack bars on calm days.
+        """
         is_calm = report.var_upper_usd <= CLEAR_FRAC * self.var_limit_usd and not held_suspect
-        self._calm = self._calm + 1 if is_calm else 0
+        self._calm = self._calm + is_fresh if is_calm else 0
         if self._calm < CLEAR_COUNT:
             return self._warn(ts_ns, report)
         text = (
@@ -204,13 +238,23 @@ class HaltLatch:
         text = f"VaR {_usd(report.var_usd)} is {frac:.0%} of the limit {_usd(self.var_limit_usd)}"
         return [Alert(ts_ns, "warning", "var_near_limit", text)]
 
-    def _enter_halt(self, ts_ns: Nanos, reason: str, text: str) -> list[TradingStateChanged | Alert]:
+    def _enter_halt(
+        self, ts_ns: Nanos, reason: str, text: str, *, by_person: bool = False
+    ) -> list[TradingStateChanged | Alert]:
+        cause = reason.partition(":")[0]
+        if cause == STATE_RECOMPUTED:
+            self._causes = [known for known in self._causes if known not in {STATE_MISMATCH, cause}]
+        if cause in self._causes and not by_person:
+            return []
+        if not by_person:
+            self._causes.append(cause)
+        stays = "stays " if self.trading_state is TradingState.HALTED else ""
         self._halts += 1
         at = datetime.fromtimestamp(ts_ns // SECOND_NS, UTC)
         self.halt_id = f"halt-{at:%Y%m%dT%H%M%SZ}-{self._halts}"
         return [
             self._move(ts_ns, TradingState.HALTED, reason),
-            Alert(ts_ns, "critical", "halted", f"{text}; resume with {self.halt_id}"),
+            Alert(ts_ns, "critical", "halted", f"trading {stays}halted: {text}; resume with {self.halt_id}"),
         ]
 
     def _move(self, ts_ns: Nanos, state: TradingState, reason: str) -> TradingStateChanged:
@@ -218,6 +262,7 @@ class HaltLatch:
         halt_id = self.halt_id
         if state is not TradingState.HALTED:
             self.halt_id = ""
+            self._causes.clear()
         self._calm = 0
         return TradingStateChanged(ts_ns, state, previous, reason, halt_id)
 

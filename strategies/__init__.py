@@ -1,7 +1,12 @@
 """What turns slices into signals, and signals into targets."""
 
 from engine.ports import Plugin, Strategy
+from strategies.basis import Basis, BasisOptions
+from strategies.convertible import Convertible, ConvertibleOptions
+from strategies.correlation import Correlation, CorrelationOptions
 from strategies.kalman_pairs import KalmanPairs, KalmanPairsOptions
+from strategies.merger import Merger, MergerOptions
+from strategies.treasury import Treasury, TreasuryOptions
 from strategies.zscore_pairs import ZscorePairs, ZscorePairsOptions
 
 PART_OF = "astra-quant"
@@ -9,6 +14,11 @@ PART_OF = "astra-quant"
 #: Strategies by the ``kind`` of the configuration. The contract tests run the examples of each options
 #: schema, on the symbols AAA, BBB, CCC and DDD.
 REGISTRY: dict[str, Plugin[Strategy]] = {
+    "basis": Plugin(BasisOptions, Basis),
+    "convertible": Plugin(ConvertibleOptions, Convertible),
+    "correlation": Plugin(CorrelationOptions, Correlation),
     "kalman_pairs": Plugin(KalmanPairsOptions, KalmanPairs),
+    "merger": Plugin(MergerOptions, Merger),
+    "treasury": Plugin(TreasuryOptions, Treasury),
     "zscore_pairs": Plugin(ZscorePairsOptions, ZscorePairs),
 }

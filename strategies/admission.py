@@ -1,29 +1,33 @@
-"""Whether two prices move together at all: Engle-Granger tests and a screen (docs/maths/zscore.md)."""
+"""Whether two prices move together at all: Engle-Granger tests, one or many (docs/maths/zscore.md)."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
 from typing import Final
 
-import msgspec
 import numpy as np
 
 from engine.events import BoolArray, FloatArray
 from engine.ports import DailyHistory
+from strategies.dickey_fuller import engle_granger_statistic
 from strategies.pair_options import split_pair
 
 #: Daily closes that a test on history needs.
 DAYS_MIN: Final = 250
+#: Observations below which nothing is tested at all.
+OBSERVATIONS_MIN: Final = 30
+#: Minutes between the closes that a test on the tape itself uses, where bars are that short.
+_TEST_EVERY_MIN: Final = 5
 
 
-class Admission(msgspec.Struct, frozen=True):
-    """Outcome of the test of one pair; ``p_value`` is 1 where nothing could be tested."""
+def tested_every_bars(bar_min: int) -> int:
+    """Return how many bars lie between the closes that a test on the tape uses: all of longer bars.
 
-    pair: str
-    p_value: float
-    n_observations: int
-    is_admitted: bool
+    Examples
+    --------
+    >>> tested_every_bars(1), tested_every_bars(2), tested_every_bars(60)
+    (5, 2, 1)
+    """
+    return max(1, _TEST_EVERY_MIN // bar_min)
 
 
 def engle_granger(y: FloatArray, x: FloatArray) -> float:
@@ -43,20 +47,23 @@ def engle_granger(y: FloatArray, x: FloatArray) -> float:
 
     References
     ----------
-    Engle and Granger (1987), *Econometrica* 55(2).
+    Engle and Granger (1987), *Econometrica* 55(2); p-values of MacKinnon (2010), *Critical Values for
+    Cointegration Tests*.
     """
-    from statsmodels.tools.sm_exceptions import CollinearityWarning
-    from statsmodels.tsa.stattools import coint
+    return best_order(y, x)[0]
 
-    if y.size < 30 or np.ptp(y) == 0.0 or np.ptp(x) == 0.0:
-        return 1.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", CollinearityWarning)
-        try:
-            p_values = [float(coint(a, b, trend="c", autolag="bic")[1]) for a, b in ((y, x), (x, y))]
-        except CollinearityWarning:
-            return 1.0
-    return min(1.0, 2.0 * min(p_values))
+
+def best_order(y: FloatArray, x: FloatArray) -> tuple[float, bool]:
+    """Return the p-value of ``engle_granger``, and whether y on x (and not x on y) is the better order."""
+    from statsmodels.tsa.adfvalues import mackinnonp
+
+    if y.size < OBSERVATIONS_MIN:
+        return 1.0, True
+    statistics = engle_granger_statistic(y, x), engle_granger_statistic(x, y)
+    if not np.isfinite(statistics).all():
+        return 1.0, True
+    p_value = 2.0 * float(mackinnonp(min(statistics), regression="c", N=2))
+    return min(1.0, p_value), statistics[0] <= statistics[1]
 
 
 def history_of(pair: str, history: DailyHistory | None) -> tuple[FloatArray, FloatArray] | None:
@@ -86,29 +93,3 @@ def benjamini_hochberg(p_values: FloatArray, q: float) -> BoolArray:
     if passed.size:
         rejected[order[: passed[-1] + 1]] = True
     return rejected
-
-
-def screen(pairs: Sequence[str], history: DailyHistory, q: float = 0.10) -> list[Admission]:
-    """Test many candidate pairs, controlling the false discovery rate (Benjamini-Hochberg).
-
-    Parameters
-    ----------
-    pairs : sequence of str
-        ``"Y/X"``.
-    history : DailyHistory
-        Closes before the tape; a pair with fewer than ``DAYS_MIN`` common days is not admitted.
-    q : float
-        False discoveries allowed among the admitted.
-
-    Returns
-    -------
-    list of Admission
-        In the order of ``pairs``.
-    """
-    samples = [history_of(pair, history) for pair in pairs]
-    p_values = np.array([1.0 if s is None else engle_granger(*s) for s in samples])
-    admitted = benjamini_hochberg(p_values, q)
-    return [
-        Admission(pair, float(p), 0 if s is None else s[0].size, bool(ok))
-        for pair, p, s, ok in zip(pairs, p_values, samples, admitted, strict=True)
-    ]

@@ -8,6 +8,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from engine.errors import ConfigError
 from engine.events import BarSlice, FloatArray, Nanos, Signal, SpreadNoted
 from engine.ports import Outlook, State, StrategyContext
 from strategies.calibration import BURN_IN, OBSERVATIONS_MIN, Noise, calibrate
@@ -26,7 +27,14 @@ from strategies.kalman_kernel import (
     start_filters,
 )
 from strategies.pair_book import PairBook, Reading
-from strategies.pair_options import PairRules, pair_legs, pair_spreads
+from strategies.pair_options import (
+    WINDOW_BARS_MIN,
+    PairRules,
+    has_no_nights,
+    pair_legs,
+    pair_spreads,
+    window_bars,
+)
 from strategies.pair_tape import HIDE, MARK, OPEN, PLAIN, PairTape, X, Y
 from strategies.rolling import RollingZ
 
@@ -34,7 +42,7 @@ _OPEN_MODES = {"inflate": MARK, "skip": HIDE, "none": PLAIN}
 
 
 class FilterNoise(BaseModel):
-    """Noise of the filter, as the user states it: variances per minute, in squared units of the prices."""
+    """Noise of the filter, as the user states it: variances per bar, in squared units of the prices."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -104,6 +112,29 @@ class KalmanPairsOptions(PairRules):
         return self
 
 
+def _warmup_bars(options: KalmanPairsOptions, context: StrategyContext) -> int:
+    """Return the bars that never signal; enough of them to calibrate on."""
+    needed = BURN_IN + OBSERVATIONS_MIN if options.noise == "calibrate" else 0
+    if options.warmup_min is None:
+        return max(3 * context.session_bars, needed if context.bar_min > 1 else 0)
+    bars = context.bars(options.warmup_min) if options.warmup_min else 0
+    if bars < needed:
+        raise ConfigError(
+            "C211",
+            f"warmup_min = {options.warmup_min} is {bars} bars of {context.bar_min} minutes",
+            f"strategy {context.name!r}, key warmup_min",
+            f'noise = "calibrate" needs {needed} bars at least. Raise it, or leave it out.',
+        )
+    return bars
+
+
+def _rolling_bars(options: KalmanPairsOptions, context: StrategyContext) -> int:
+    """Return the window of z in bars; by default 60, whatever their length."""
+    if options.window_min is None:
+        return WINDOW_BARS_MIN
+    return window_bars("window_min", options.window_min, 1, context, 2)
+
+
 class KalmanPairs:
     """Pair signals from Kalman hedge ratios.
 
@@ -115,25 +146,26 @@ class KalmanPairs:
     Raises
     ------
     ConfigError
-        A symbol of a pair is not in the universe.
+        C210 for a symbol outside the universe, C211 and C222 for a warm-up or window of too few bars.
     """
 
     def __init__(self, options: KalmanPairsOptions, context: StrategyContext) -> None:
         self.name = context.name
         self.spreads = pair_spreads(options.pairs, context)
         self._options = options
-        self._night_min = context.session_min
-        self._window_min = options.forecast_window_min or context.session_min
-        warmup_min = 3 * context.session_min if options.warmup_min is None else options.warmup_min
-        self._warmup_min = warmup_min
-        mode = options.session_open or ("none" if context.session_min >= 1440 else "inflate")
+        self._night_bars = context.session_bars
+        self._window_bars = window_bars("forecast_window_min", options.forecast_window_min, 1, context)
+        mode = options.session_open or ("none" if has_no_nights(context) else "inflate")
         is_calibrated_here = options.noise == "calibrate"
+        warmup_bars = _warmup_bars(options, context)
+        self._warmup_bars = warmup_bars
         self._tape = PairTape(
             pair_legs(self.spreads, context),
             options.prices,
             _OPEN_MODES[mode],
-            max(self._window_min, warmup_min) if is_calibrated_here else self._window_min,
+            max(self._window_bars, warmup_bars) if is_calibrated_here else self._window_bars,
             options.raw_unit,
+            context.bar_min,
         )
         n_pairs = len(self.spreads)
         self._prices = self._tape.prices
@@ -142,7 +174,7 @@ class KalmanPairs:
         if isinstance(options.noise, FilterNoise):
             self._set_noise(slice(None), options.noise)
         self._innovation = self._filters[E]
-        self._rolling = RollingZ(n_pairs, options.window_min or 60) if options.z == "rolling" else None
+        self._rolling = RollingZ(n_pairs, _rolling_bars(options, context)) if options.z == "rolling" else None
         reading = Reading(
             z=self._filters[Z] if self._rolling is None else self._rolling.z,
             beta=self._filters[BETA_PRIOR],
@@ -151,7 +183,7 @@ class KalmanPairs:
             innovation_var=self._filters[Q],
         )
         self._book = PairBook(context, self.spreads, options, self._tape, reading)
-        self._is_warming = warmup_min > 0
+        self._is_warming = warmup_bars > 0
         if not self._is_warming:
             self._book.enabled[:] = 1.0
 
@@ -198,7 +230,7 @@ class KalmanPairs:
 
     def _end_warmup(self, ts_ns: Nanos) -> list[SpreadNoted]:
         """Enable signals from the next slice when the warm-up is over, calibrating first if asked."""
-        if self._tape.slices < self._warmup_min:
+        if self._tape.slices < self._warmup_bars:
             return []
         self._is_warming = False
         self._book.enabled[:] = 1.0
@@ -208,9 +240,9 @@ class KalmanPairs:
 
     def _calibrate(self, ts_ns: Nanos) -> list[SpreadNoted]:
         """Set the noise of every pair and run the filters over the warm-up again with it."""
-        y, x, opens = self._tape.first(self._warmup_min)
+        y, x, opens = self._tape.first(self._warmup_bars)
         found = [
-            calibrate(y[k], x[k], opens[k], self._options.initial_covariance, self._night_min)
+            calibrate(y[k], x[k], opens[k], self._options.initial_covariance, self._night_bars)
             for k in range(len(self.spreads))
         ]
         for k, noise in enumerate(found):
@@ -219,7 +251,7 @@ class KalmanPairs:
             else:
                 self._set_noise(k, noise)
         z = self._replay(y, x, opens)
-        self._tape.trim(self._window_min)
+        self._tape.trim(self._window_bars)
         notes = []
         for k, noise in enumerate(found):
             if noise is None:

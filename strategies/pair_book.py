@@ -61,7 +61,7 @@ class PairBook:
         self._tape = tape
         self._reading = reading
         self._is_log = bool(tape.clock[IS_LOG])
-        self._rules = rules_array(rules)
+        self._rules = rules_array(rules, context)
         self._sides: FloatArray = np.zeros((BOOK_ROWS, n_pairs))
         self._frozen: FloatArray = np.full((3, n_pairs), np.nan)
         self._found: FloatArray = np.zeros((n_pairs, 2))
@@ -82,7 +82,7 @@ class PairBook:
             reading.alpha,
             self._sides[CHANGED],
             self._frozen,
-            self._context.horizon_min,
+            self._context.horizon_bars,
             self._is_log,
             self._found,
         )
@@ -105,7 +105,7 @@ class PairBook:
             reading.alpha,
             side,
             self._frozen,
-            self._context.horizon_min,
+            self._context.horizon_bars,
             self._is_log,
             ahead,
         )

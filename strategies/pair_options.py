@@ -88,18 +88,63 @@ class PairRules(BaseModel):
         return self
 
 
-def rules_array(rules: PairRules) -> FloatArray:
+def rules_array(rules: PairRules, context: StrategyContext) -> FloatArray:
     """Return the rules as ``strategies.transitions.decide`` reads them."""
     return np.array(
         [
             rules.entry_z,
             rules.exit_z,
             np.inf if rules.stop_z is None else rules.stop_z,
-            np.inf if rules.hold_max_min is None else rules.hold_max_min,
+            np.inf if rules.hold_max_min is None else context.bars(rules.hold_max_min),
             rules.exit_rule == "abs",
         ],
         dtype=np.float64,
     )
+
+
+#: Bars that a window has at least by default, so that a session of one bar is not taken for a sample.
+WINDOW_BARS_MIN = 60
+
+
+def window_bars(
+    key: str, minutes: int | None, sessions: int, context: StrategyContext, needed: int = 3
+) -> int:
+    """Return a trailing window in bars; by default so many sessions, and ``WINDOW_BARS_MIN`` bars at least.
+
+    Parameters
+    ----------
+    key : str
+        Of the option.
+    minutes : int or None
+        As configured; None for the default.
+    sessions : int
+        Of the default.
+    context : StrategyContext
+    needed : int
+        Bars under which nothing would ever be known.
+
+    Raises
+    ------
+    ConfigError
+        C222 for a window that is configured shorter than that.
+    """
+    if minutes is None:
+        return max(sessions * context.session_bars, WINDOW_BARS_MIN if context.bar_min > 1 else 1)
+    bars = context.bars(minutes)
+    if bars < needed:
+        raise ConfigError(
+            "C222",
+            f"{key} = {minutes} is {bars} of this run's bars",
+            f"strategy {context.name!r}, key {key}",
+            f"It needs {needed}, and means little below some dozens. A session has {context.session_min} "
+            f"minutes; leave {key} out for the default.",
+        )
+    return bars
+
+
+def has_no_nights(context: StrategyContext) -> bool:
+    """Whether no step between bars differs from the others: around the clock, or with a bar a session."""
+    return context.session_min >= 1440 or context.session_bars == 1
 
 
 def pair_spreads(pairs: tuple[str, ...], context: StrategyContext) -> tuple[Spread, ...]:
@@ -116,8 +161,9 @@ def pair_legs(spreads: tuple[Spread, ...], context: StrategyContext) -> IntArray
         A symbol is not in the universe.
     """
     column = {symbol: i for i, symbol in enumerate(context.symbols)}
-    for spread in spreads:
-        for symbol in (spread.y, spread.x):
+    pairs = [split_pair(spread.name) for spread in spreads]
+    for spread, pair in zip(spreads, pairs, strict=True):
+        for symbol in pair:
             if symbol not in column:
                 raise ConfigError(
                     "C210",
@@ -125,4 +171,4 @@ def pair_legs(spreads: tuple[Spread, ...], context: StrategyContext) -> IntArray
                     f"strategy {context.name!r}, key pairs",
                     "A pair needs bars of both symbols. Add it to [universe] symbols, or drop the pair.",
                 )
-    return np.array([[column[s.y] for s in spreads], [column[s.x] for s in spreads]], dtype=np.int64)
+    return np.array([[column[y] for y, _ in pairs], [column[x] for _, x in pairs]], dtype=np.int64)

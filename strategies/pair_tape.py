@@ -35,7 +35,8 @@ SLOT: Final = 1
 SLICES: Final = 2
 IS_LOG: Final = 3
 OPEN_MODE: Final = 4
-CLOCK_SIZE: Final = 5
+BAR_MIN: Final = 5
+CLOCK_SIZE: Final = 6
 
 #: Values of ``clock[OPEN_MODE]``: opens are not special, are marked, or are hidden from the model.
 PLAIN: Final = 0
@@ -77,7 +78,7 @@ def gather(
     is_log = clock[IS_LOG] == 1
     mode = clock[OPEN_MODE]
     last = clock[SESSION]
-    opens = session != last and (last >= 0 or minute == 1)
+    opens = session != last and (last >= 0 or minute <= clock[BAR_MIN])
     slot = clock[SLOT] + 1
     if slot == ring.shape[1]:
         slot = 0
@@ -129,6 +130,8 @@ class PairTape:
         Minutes to remember.
     reference : {"first_price", "usd"}
         Raw prices are stated in units of the first price seen of each leg, or of 1 USD.
+    bar_min : int
+        Minutes of a bar.
 
     Attributes
     ----------
@@ -145,6 +148,7 @@ class PairTape:
         open_mode: int,
         capacity: int,
         reference: Literal["first_price", "usd"] = "usd",
+        bar_min: int = 1,
     ) -> None:
         n_pairs = legs.shape[1]
         self.legs = legs
@@ -153,7 +157,7 @@ class PairTape:
         if prices == "log" or reference == "usd":
             self.prices[REF_Y:] = 1.0
         self.ring: FloatArray = np.full((2 * n_pairs + 1, capacity), np.nan)
-        self.clock: IntArray = np.array([-1, -1, 0, prices == "log", open_mode], dtype=np.int64)
+        self.clock: IntArray = np.array([-1, -1, 0, prices == "log", open_mode, bar_min], dtype=np.int64)
 
     @property
     def slices(self) -> int:

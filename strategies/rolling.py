@@ -31,6 +31,8 @@ FIT_ROWS: Final = 6
 
 #: Variation below this fraction of the level is rounding, not movement.
 ROUNDING: Final = 1e-13
+#: A sum of squares that falls below this fraction of itself in one step has lost too many digits to keep.
+CANCELLED: Final = 1e-6
 
 
 @kernel
@@ -68,6 +70,7 @@ def rolling_z(
             continue
         slot = int(moments[SLOT, k])
         mean = moments[MEAN, k]
+        before = moments[M2, k]
         if moments[COUNT, k] < size:
             moments[COUNT, k] += 1.0
             fresh = mean + (v - mean) / moments[COUNT, k]
@@ -79,8 +82,11 @@ def rolling_z(
         moments[MEAN, k] = fresh
         window[k, slot] = v
         slot += 1
+        # Digits that a far larger value took with it when it left are found again at once.
+        is_cancelled = moments[COUNT, k] == size and moments[M2, k] < CANCELLED * before
         if slot == size:
             slot = 0
+        if slot == 0 or is_cancelled:
             total = 0.0
             for i in range(size):
                 total += window[k, i]

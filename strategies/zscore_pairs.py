@@ -10,14 +10,11 @@ from pydantic import ConfigDict, Field, model_validator
 
 from engine.events import BarSlice, Nanos, Signal, SpreadNoted
 from engine.ports import Outlook, State, StrategyContext
-from strategies.admission import engle_granger, history_of
+from strategies.admission import OBSERVATIONS_MIN, engle_granger, history_of, tested_every_bars
 from strategies.pair_book import PairBook, Reading
-from strategies.pair_options import PairName, PairRules, pair_legs, pair_spreads
+from strategies.pair_options import PairName, PairRules, has_no_nights, pair_legs, pair_spreads, window_bars
 from strategies.pair_tape import HIDE, OPEN, PLAIN, PairTape, X, Y
 from strategies.rolling import RollingFit, RollingZ
-
-#: Minutes between the closes that a test on the tape itself uses.
-TEST_EVERY_MIN = 5
 
 
 class ZscorePairsOptions(PairRules):
@@ -95,7 +92,7 @@ class ZscorePairs:
     Raises
     ------
     ConfigError
-        A symbol of a pair is not in the universe.
+        C210 for a symbol outside the universe, C222 for a window of too few bars.
     """
 
     def __init__(self, options: ZscorePairsOptions, context: StrategyContext) -> None:
@@ -103,21 +100,25 @@ class ZscorePairs:
         self.spreads = pair_spreads(options.pairs, context)
         self._options = options
         self._history = context.history
-        self._forecast_min = options.forecast_window_min or context.session_min
-        self._admission_min = options.admission_min or 3 * context.session_min
+        self._forecast_bars = window_bars("forecast_window_min", options.forecast_window_min, 1, context)
+        self._test_every = tested_every_bars(context.bar_min)
+        least = OBSERVATIONS_MIN * self._test_every
+        self._admission_bars = window_bars("admission_min", options.admission_min, 3, context, least)
         self._is_admitting = True
-        mode = options.session_open or ("none" if context.session_min >= 1440 else "skip")
+        mode = options.session_open or ("none" if has_no_nights(context) else "skip")
         self._tape = PairTape(
             pair_legs(self.spreads, context),
             options.prices,
             HIDE if mode == "skip" else PLAIN,
-            self._forecast_min
+            self._forecast_bars
             if options.admission == "off"
-            else max(self._forecast_min, self._admission_min),
+            else max(self._forecast_bars, self._admission_bars),
+            bar_min=context.bar_min,
         )
         fixed = [options.hedge_ratio.get(spread.name, np.nan) for spread in self.spreads]
-        self._fit = RollingFit(options.hedge_window_min or 3 * context.session_min, np.array(fixed))
-        self._rolling = RollingZ(len(self.spreads), options.window_min or context.session_min)
+        fit_bars = window_bars("hedge_window_min", options.hedge_window_min, 3, context, 10)
+        self._fit = RollingFit(fit_bars, np.array(fixed))
+        self._rolling = RollingZ(len(self.spreads), window_bars("window_min", options.window_min, 1, context))
         self._y = self._tape.prices[Y]
         self._x = self._tape.prices[X]
         self._open = self._tape.prices[OPEN]
@@ -169,12 +170,12 @@ class ZscorePairs:
             self._is_admitting = False
             self._book.enabled[:] = 1.0
             return [self._book.note(ts_ns, k, "admission_off", {}) for k in range(len(self.spreads))]
-        if n_slices not in (1, self._admission_min):
+        if n_slices not in (1, self._admission_bars):
             return []
         tested = [self._judge(ts_ns, k) for k in range(len(self.spreads))]
-        if n_slices == self._admission_min:
+        if n_slices == self._admission_bars:
             self._is_admitting = False
-            self._tape.trim(self._forecast_min)
+            self._tape.trim(self._forecast_bars)
         return [note for note in tested if note is not None]
 
     def _judge(self, ts_ns: Nanos, k: int) -> SpreadNoted | None:
@@ -184,8 +185,8 @@ class ZscorePairs:
         if is_first == (sample is None):
             return None
         if sample is None:
-            y, x, _ = self._tape.first(self._admission_min)
-            every = slice(TEST_EVERY_MIN - 1, None, TEST_EVERY_MIN)
+            y, x, _ = self._tape.first(self._admission_bars)
+            every = slice(self._test_every - 1, None, self._test_every)
             both = np.stack((y[k, every], x[k, every]))
             both = both[:, ~np.isnan(both).any(axis=0)]
             sample = (

@@ -59,12 +59,13 @@ SEEDED = frozenset(
 OUTSIDE = frozenset({"asyncio", "socket", "redis", "aiomqtt", "paho", "cvxpy", "pandas"})
 #: What a plug-in may know of the engine.
 CONTRACTS = frozenset(
-    f"engine.{name}" for name in ("events", "legs", "ports", "kernel", "errors", "sessions")
+    f"engine.{name}"
+    for name in ("events", "legs", "ports", "kernel", "errors", "sessions", "layout", "vocabulary")
 )
 #: Files are sliced in columns, a day at a time: feeds apply the one policy for bars themselves. Live feeds
-#: are told which servers to ask, and what time it is.
+#: are told which servers to ask, what time it is, and the secrets of a vendor.
 OF_FEEDS = frozenset(
-    {"engine.columns", "engine.slices", "engine.clock", "engine.connections", "engine.links"}
+    {"engine.columns", "engine.slices", "engine.clock", "engine.connections", "engine.links", "engine.secret"}
 )
 #: What the core asks of risk is written down where both can see it.
 OF_RISK = frozenset({"engine.oversight"})

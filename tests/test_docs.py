@@ -13,15 +13,18 @@ import importlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from tests.support.source import ROOT, dotted, modules, place, tracked
+from tests.support.waiting import until
 
 DOCUMENTS = tuple(path for path in tracked() if path.suffix == ".md" and "tests" not in path.parts)
 #: What a reader who stands in the repository would find there, without its packages.
@@ -93,8 +96,18 @@ def _scratch(folder: Path) -> dict[str, str]:
     return kept | {"PATH": path, "HOME": str(folder), "NO_COLOR": "1", "TERM": "dumb"}
 
 
-def run(block: Block, folder: Path, environment: dict[str, str]) -> Path:
-    """Type the commands of a block into a shell and return the folder it ends in.
+@contextmanager
+def visit() -> Iterator[int]:
+    """Yield a process group for the blocks of a document; whatever they left running ends with it."""
+    with subprocess.Popen(["sleep", "infinity"], process_group=0) as keeper:
+        try:
+            yield keeper.pid
+        finally:
+            os.killpg(keeper.pid, signal.SIGKILL)
+
+
+def run(block: Block, folder: Path, environment: dict[str, str], group: int) -> Path:
+    """Type the commands of a block into a shell of a process group; return the folder it ends in.
 
     Raises
     ------
@@ -113,6 +126,7 @@ def run(block: Block, folder: Path, environment: dict[str, str]) -> Path:
         text=True,
         timeout=SECONDS_MAX,
         check=False,
+        process_group=group,
     )
     expected = int(block.options.get("exit", "0"))
     assert done.returncode == expected, (
@@ -129,9 +143,10 @@ def run(block: Block, folder: Path, environment: dict[str, str]) -> Path:
 def test_commands_of_the_documents_run(path: Path, tmp_path: Path) -> None:
     """The first command a newcomer copies must work; nothing costs more trust than one that does not."""
     environment = _scratch(tmp_path)
-    for block in consoles(path):
-        if "skip" not in block.options:
-            run(block, tmp_path, environment)
+    with visit() as group:
+        for block in consoles(path):
+            if "skip" not in block.options:
+                run(block, tmp_path, environment, group)
 
 
 def test_no_command_escapes() -> None:
@@ -194,8 +209,29 @@ def test_blocks_run_as_one_visit(tmp_path: Path) -> None:
     )
     first, second = consoles(document)
     environment = _scratch(tmp_path)
-    assert run(first, tmp_path, environment) == tmp_path / "there"
-    assert (second.line, second.options) == (12, {"exit": "3"})
-    run(second, tmp_path, environment)
-    with pytest.raises(AssertionError, match=r"visit\.md:12 ended with 3, not 0"):
-        run(second._replace(options={}), tmp_path, environment)
+    with visit() as group:
+        assert run(first, tmp_path, environment, group) == tmp_path / "there"
+        assert (second.line, second.options) == (12, {"exit": "3"})
+        run(second, tmp_path, environment, group)
+        with pytest.raises(AssertionError, match=r"visit\.md:12 ended with 3, not 0"):
+            run(second._replace(options={}), tmp_path, environment, group)
+
+
+async def test_what_a_visit_left_running_ends_with_it(tmp_path: Path) -> None:
+    """An engine that a failed block leaves behind would disturb every test after it, and the machine."""
+    document = tmp_path / "visit.md"
+    document.write_text("```console\n$ sleep infinity > /dev/null 2>&1 &\n$ echo $! > pid\n```\n")
+    with visit() as group:
+        run(consoles(document)[0], tmp_path, _scratch(tmp_path), group)
+        pid = int((tmp_path / "pid").read_text())
+        assert _is_running(pid)
+    await until(lambda: not _is_running(pid))
+
+
+def _is_running(pid: int) -> bool:
+    """Tell whether a process is there; one that nobody has waited for yet is not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 
 from engine.app.config import Config
 from engine.app.config_tables import MqttTable, RedisTable
 from engine.errors import ConfigError
 from engine.links import MqttLink, RedisLink
+from engine.secret import secret
 
 REDIS_PASSWORD = "ASTRA_REDIS_PASSWORD"  # noqa: S105 - the name of a variable, not a secret
 MQTT_PASSWORD = "ASTRA_MQTT_PASSWORD"  # noqa: S105
@@ -19,7 +21,7 @@ def redis_link(config: Config) -> RedisLink | None:
     if table is None:
         return None
     _check("redis", table)
-    return RedisLink(table.url, os.environ.get(REDIS_PASSWORD, ""), table.ca_file)
+    return RedisLink(table.url, secret(REDIS_PASSWORD, os.environ), table.ca_file)
 
 
 def mqtt_link(config: Config) -> MqttLink | None:
@@ -32,12 +34,20 @@ def mqtt_link(config: Config) -> MqttLink | None:
         table.host,
         table.port,
         table.username or "",
-        os.environ.get(MQTT_PASSWORD, ""),
+        secret(MQTT_PASSWORD, os.environ),
         table.ca_file,
         table.cert_file,
         table.key_file,
         table.topic,
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is of this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _check(name: str, table: RedisTable | MqttTable) -> None:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import collections
 import hashlib
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from engine.app.build import build_text
-from engine.app.config import Config, config_hash
-from engine.app.halt_marker import HaltMarker
+from engine.app.config import Config
+from engine.app.epochs import end_epoch
 from engine.app.plugins import is_recorded
-from engine.app.source import fingerprint_of, open_source, span_of
+from engine.app.resolved import config_hash
+from engine.app.source import files_of_strategies, fingerprint_of, open_source, span_of
 from engine.app.state_folder import StateFolder
 from engine.app.wiring import build_loop, read_history
 from engine.clock import Clock, wall_ns
 from engine.commands import Keys
-from engine.errors import DataError, JournalError
-from engine.events import DAY_NS, MINUTE_NS, Event, Nanos, Record, TradingState
-from engine.journal import JournalReader, JournalWriter
+from engine.errors import DataError
+from engine.events import DAY_NS, MINUTE_NS, Event, Nanos, Record
+from engine.journal import JournalWriter
 from engine.journal_format import Identity
 from engine.loop import Loop
 from engine.ports import Effect, Feed
@@ -101,21 +101,21 @@ def timetable(config: Config, origin_day: int | None, until_ns: Nanos) -> Timeta
     days_before = _RECORDED_DAYS if config.daemon.clock == "bars" else _BEFORE_DAYS
     until_day = until_ns // DAY_NS
     origin_day = until_day - days_before if origin_day is None else origin_day
-    sessions = _sessions(config.universe.calendar, origin_day, until_day)
+    sessions = _sessions(config.universe.calendar, origin_day, until_day, config.universe.bar_min)
     # A recorded stream is of another time than this: only the configuration can say what was before it.
     first_ns, _ = span_of(config)
     first_day = origin_day + days_before if first_ns is None else first_ns // DAY_NS
     return Timetable(None, sessions, first_day, origin_day)
 
 
-def _sessions(calendar: str, first_day: int, until_day: int) -> Sessions:
+def _sessions(calendar: str, first_day: int, until_day: int, bar_min: int) -> Sessions:
     """Load sessions ahead; some exchanges publish theirs for less than a year."""
     for ahead_days in _AHEAD_DAYS[:-1]:
         try:
-            return sessions_for(calendar, first_day, until_day + ahead_days)
+            return sessions_for(calendar, first_day, until_day + ahead_days, bar_min)
         except DataError:
             continue
-    return sessions_for(calendar, first_day, until_day + _AHEAD_DAYS[-1])
+    return sessions_for(calendar, first_day, until_day + _AHEAD_DAYS[-1], bar_min)
 
 
 def assemble(
@@ -152,10 +152,8 @@ def assemble(
         For bars, history or a journal that cannot be used.
     """
     now_ns = wall_ns()
-    if new_epoch and (old := identity_of(state.root)) is not None:
-        if not _ended_well(state):
-            _raise_halt(state, now_ns)
-        state.put_aside(old.epoch)
+    if new_epoch:
+        end_epoch(state, now_ns)
     known = identity_of(state.root)
     times = timetable(config, known.origin_day if known is not None else None, now_ns)
     history = read_history(config.risk.history, config.symbols, times.first_day)
@@ -192,25 +190,6 @@ def assemble(
     )
 
 
-def _ended_well(state: StateFolder) -> bool:
-    """Whether the present epoch was closed in good order, and not halted; if nobody knows, it was not."""
-    reader = JournalReader(state.journal)
-    try:
-        collections.deque(reader, maxlen=0)  # whether it was closed shows at its end
-        document = msgspec.json.decode(state.status.read_bytes(), type=dict[str, Any])
-        return reader.is_closed and document["trading_state"] != TradingState.HALTED
-    except (OSError, KeyError, msgspec.DecodeError, JournalError):
-        return False
-
-
-def _raise_halt(state: StateFolder, now_ns: Nanos) -> None:
-    """Make sure that the new epoch begins halted, even if this process is killed before its first record."""
-    marker = HaltMarker(state.marker)
-    if marker.read() is None:
-        marker.raise_("NEW_EPOCH", "the epoch before this one ended halted, or nobody knows how", now_ns)
-    marker.close()
-
-
 def _clock(tape: Feed | None, loop: Loop, speed: float, lead_min: int) -> Clock:
     """Play a tape from where it was left, as if that were now."""
     if tape is None:
@@ -220,10 +199,11 @@ def _clock(tape: Feed | None, loop: Loop, speed: float, lead_min: int) -> Clock:
 
 
 def hash_of(config: Config) -> str:
-    """Hash the configuration, the daily closes it names, and the tape: they decide every later bit."""
+    """Hash the configuration, the files it names, and the tape: they decide every later bit."""
     digest = hashlib.sha256(f"{config_hash(config)} {config.daemon.clock}".encode())
     if is_recorded(config.feed.kind):
         digest.update(fingerprint_of(config).encode())
-    if config.risk.history is not None:
-        digest.update(config.risk.history.read_bytes())
+    history = [] if config.risk.history is None else [config.risk.history]
+    for path in (*history, *files_of_strategies(config)):
+        digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from typing import Final
 
 _DECIDING: Final = (
@@ -12,6 +13,8 @@ _DECIDING: Final = (
     "scipy",
     "cvxpy",
     "clarabel",
+    "statsmodels",
+    "arch",
     "msgspec",
     "exchange-calendars",
 )
@@ -34,6 +37,7 @@ def installed_version() -> str:
     return version_of("astra-quant")
 
 
+@cache
 def version_of(package: str) -> str:
     """Return the version of an installed package; ``absent`` if there is none."""
     from importlib.metadata import PackageNotFoundError, version

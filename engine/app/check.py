@@ -1,4 +1,4 @@
-"""``astra check``: configuration and data in five lines, before anything runs."""
+"""``astra check``: configuration, data and surroundings in a few lines, before anything runs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,46 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+import msgspec
 import numpy as np
 
+from engine.app.addresses import MQTT_PASSWORD, REDIS_PASSWORD, is_loopback
 from engine.app.config import Config
 from engine.app.config_errors import symbols_absent
 from engine.app.config_origin import count_given
-from engine.app.terminal import shown
+from engine.app.config_tables import DAEMON
+from engine.app.keys import HALT_KEY, OPERATOR_KEY, keys_of
+from engine.app.mistakes import find_mistakes
+from engine.app.plugins import is_recorded
+from engine.app.sinks import APPRISE_URLS
+from engine.app.state_folder import StateFolder
+from engine.app.terminal_text import shown
+from engine.clock import wall_ns
+from engine.commands import Keys
+from engine.events import DAY_NS
+from engine.ports import DailyHistory
+from engine.secret import secret
+from feeds.live_options import YahooOptions
 
 if TYPE_CHECKING:
     from feeds.check import DataReport
 
 
-def check_all(config: Config) -> Iterator[str]:
-    """Check a configuration with its data.
+class Checked(msgspec.Struct, frozen=True):
+    """What is said of one part: ``ok``, ``mind`` it, or how it is; lines without a name go on with it."""
+
+    name: str
+    state: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"  {self.name:<21} {self.state:<4} {self.text}".rstrip()
+
+
+def check_all(config: Config) -> Iterator[Checked]:
+    """Check a configuration with its data, and look for common mistakes.
 
     Parameters
     ----------
@@ -28,61 +54,185 @@ def check_all(config: Config) -> Iterator[str]:
 
     Yields
     ------
-    str
-        A line about each part.
+    Checked
+        About each part.
 
     Raises
     ------
     AstraError
-        If the data cannot be read, or lack a symbol that the configuration names.
+        If the data cannot be read, or lack a symbol that the configuration names; if a strategy or the
+        allocator cannot be built.
     """
     n_keys, n_given = count_given(config)
-    yield _line(config.source.name, "ok", f"({n_keys} keys, {n_given} given, the others default)")
+    yield Checked(config.source.name, "ok", f"({n_keys} keys, {n_given} given, the others default)")
     yield from _data(config)
     yield from _history(config)
-    names = (f"{one.name} ({len(getattr(one.options, 'pairs', ()))} pairs)" for one in config.strategy)
-    yield _line("strategies", "ok", ", ".join(names))
-    yield _line("allocator", "ok" if config.allocator.options else "off", config.allocator.kind)
-    if config.redis is None:
-        yield _line("redis", "off", "alerts go to the terminal and the run folder")
+    sizes = [(one.name, len(getattr(one.options, "pairs", ()))) for one in config.strategy]
+    names = (f"{name} ({n_pairs} pairs)" if n_pairs else name for name, n_pairs in sizes)
+    yield Checked("strategies", "ok", ", ".join(names))
+    yield Checked("allocator", "ok" if config.allocator.options else "off", config.allocator.kind)
+    yield from _mistakes(config)
+    if _is_for_live(config):
+        yield from _live(config)
+    else:
+        yield Checked("redis", "off", "alerts go to the terminal and the run folder")
     yield _numba_cache()
 
 
-def _history(config: Config) -> Iterator[str]:
+def _mistakes(config: Config) -> Iterator[Checked]:
+    """Tell what desks often get wrong: costs, leverage, pairs, and entries that cannot pay for themselves."""
+    from engine.app.source import open_source
+    from engine.app.tape_sample import measure
+
+    source = open_source(config) if is_recorded(config.feed.kind) else None
+    for mistake in find_mistakes(config, measure(config, source, _closes(config))):
+        yield Checked(mistake.name, "mind", mistake.text)
+
+
+def _is_for_live(config: Config) -> bool:
+    """Whether somebody wrote what only ``astra run`` reads; a replay need not hear of keys and servers."""
+    given = {path[0] for path in (*config.source.places, *config.source.overrides)}
+    return not is_recorded(config.feed.kind) or not given.isdisjoint({*DAEMON, "operator"})
+
+
+def _live(config: Config) -> Iterator[Checked]:
+    """Tell what ``astra run`` would find: who hears of alerts, who may command, where the state is kept."""
+    sinks = [f"file {shown(config.daemon.state_dir / 'alerts.jsonl')}"]
+    if config.redis is not None:
+        sinks.append(f"redis {_host(config.redis.url)}")
+    if config.mqtt is not None:
+        sinks.append(f"mqtt {config.mqtt.host}:{config.mqtt.port}")
+    if n_people := len(secret(APPRISE_URLS, os.environ).split()) if config.alerts is not None else 0:
+        sinks.append(f"people at {n_people} {'address' if n_people == 1 else 'addresses'}")
+    is_required = config.alerts is not None and config.alerts.required
+    words = f"{', '.join(sinks)}{'' if len(sinks) > 1 else ' alone'}{'; required' if is_required else ''}"
+    yield Checked("alerts", "ok" if len(sinks) > 1 else "off", words)
+    yield from _in_the_clear(config)
+    yield from _pace(config)
+    yield _keys(keys_of())
+    yield _state_folder(StateFolder(config.daemon.state_dir))
+
+
+def _in_the_clear(config: Config) -> Iterator[Checked]:
+    """Tell of passwords that would cross a network for everybody on the way to read."""
+    redis, mqtt = config.redis, config.mqtt
+    if redis is not None:
+        parts = urlsplit(redis.url)
+        is_open = parts.scheme == "redis" and not is_loopback(parts.hostname or "")
+        if is_open and (parts.password or secret(REDIS_PASSWORD, os.environ)):
+            yield Checked("password", "mind", f"to {_host(redis.url)} in the clear: rediss:// and ca_file")
+    is_open = mqtt is not None and mqtt.ca_file is None and not is_loopback(mqtt.host)
+    if mqtt is not None and is_open and secret(MQTT_PASSWORD, os.environ):
+        yield Checked("password", "mind", f"to {mqtt.host}:{mqtt.port} in the clear: [mqtt] ca_file")
+
+
+def _pace(config: Config) -> Iterator[Checked]:
+    """Tell of a polled feed whose bars come only after the clock has closed their minute."""
+    table, options = config.daemon, config.feed.options
+    if not isinstance(options, YahooOptions) or table.clock == "bars":
+        return
+    behind_s = options.settle_s + 60.0 * options.delay_min
+    if behind_s >= table.grace_s:
+        text = f"each bar LATE: asked for {behind_s:g} s after its end, [daemon] grace_s = {table.grace_s:g}"
+        yield Checked("grace", "mind", text)
+
+
+def _keys(keys: Keys) -> Checked:
+    """Tell by their roles which keys there are."""
+    if keys.operator:
+        return Checked("keys", "ok", "operator and halt" if keys.halt else "operator")
+    if keys.halt:
+        return Checked("keys", "mind", "halt alone: nobody can resume")
+    return Checked("keys", "off", f"none in {OPERATOR_KEY}, {HALT_KEY}: a live run obeys nobody")
+
+
+def _state_folder(state: StateFolder) -> Checked:
+    """Tell whether a live run begins there or goes on; whether it can is said by the run itself."""
+    if any(state.journal.glob("*.journal")):
+        return Checked("state folder", "ok", f"{shown(state.root)}, a live run goes on with its journal")
+    return Checked("state folder", "ok", f"{shown(state.root)}, a live run begins there")
+
+
+def _server(config: Config) -> str:
+    """Say where the bars of a kind come from that has its server in a table of its own."""
+    if config.feed.kind not in {"mqtt", "redis_stream"}:
+        return ""
+    if config.feed.kind == "mqtt":
+        at = f"{config.mqtt.host}:{config.mqtt.port}" if config.mqtt is not None else ""
+    else:
+        at = _host(config.redis.url) if config.redis is not None else ""
+    return f" at {at}" if at else " of a server that --with-servers starts"
+
+
+def _host(url: str) -> str:
+    """Name a server without what an address may say of users and passwords."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or 6379}"
+
+
+def _history(config: Config) -> Iterator[Checked]:
     """Tell how much of the universe the daily closes cover: the rest warms up on the tape."""
     if config.risk.history is None:
+        days = getattr(config.risk, "window_days", 0)
+        if days:
+            yield Checked(
+                "daily closes", "mind", f"none: {config.risk.model} knows no symbol for {days} sessions"
+            )
         return
-    from engine.app.source import open_source
-    from engine.app.wiring import read_history
-
-    history = read_history(config.risk.history, config.symbols, open_source(config).first_day)
+    history = _closes(config)
     if history is not None:
         n_seen = int(np.isfinite(history.close_usd).any(axis=0).sum())
         text = f"{n_seen} of {len(config.symbols)} symbols, {len(history.days)} days before the bars"
-        yield _line(config.risk.history.name, "ok", text)
+        yield Checked(config.risk.history.name, "ok", text)
 
 
-def _data(config: Config) -> Iterator[str]:
+def _closes(config: Config) -> DailyHistory | None:
+    """Read the daily closes before the bars; before today, if these come as they happen."""
+    from engine.app.source import open_source
+    from engine.app.wiring import read_history
+
+    is_live = not is_recorded(config.feed.kind)
+    before_day = wall_ns() // DAY_NS if is_live else open_source(config).first_day
+    return read_history(config.risk.history, config.symbols, before_day)
+
+
+def _data(config: Config) -> Iterator[Checked]:
     options: Any = config.feed.options
     path: Path | None = getattr(options, "path", None)
+    if not is_recorded(config.feed.kind):
+        yield Checked(
+            "data", "live", f"{config.feed.kind}{_server(config)}, bars as they come: only for astra run"
+        )
+        return
     if path is None:
-        yield _line("data", "ok", f"{config.feed.kind}, made as the run goes")
+        yield Checked("data", "ok", f"{config.feed.kind}, made as the run goes")
+        return
+    from feeds.files import FileOptions
+
+    if not isinstance(options, FileOptions):
+        from engine.app.source import open_source
+
+        source = open_source(config)
+        text = f"{config.feed.kind}: {source.feed.n_rows:,} bars, {source.n_sessions:,} sessions"
+        yield Checked(shown(path), "ok", text)
         return
     from feeds.check import check
 
-    report = check(path, options.tz, config.universe.calendar, sort=options.sort)
+    report = check(
+        path, options.tz, config.universe.calendar, sort=options.sort, bar_min=config.universe.bar_min
+    )
     present = [one.symbol for one in report.symbols]
     absent = symbols_absent(config.source, config.symbol_paths, present, str(path))
     if absent is not None:
         raise absent
     first, *others = report_lines(report)
-    yield _line(shown(path), "ok" if report.is_clean else "mind", first)
+    yield Checked(shown(path), "ok" if report.is_clean else "mind", first)
     unused = [one for one in report.symbols if one.symbol not in config.symbols]
     if unused:
         bars = sum(one.bars for one in unused)
         others.append(f"{bars:,} bars of {len(unused)} symbols that this run does not use")
     for line in others:
-        yield _line("", "", line)
+        yield Checked("", "", line)
 
 
 def report_lines(report: DataReport) -> list[str]:
@@ -95,20 +245,16 @@ def report_lines(report: DataReport) -> list[str]:
     if report.pending or report.confirmed:
         lines.append(f"jumps beyond the collar: {report.confirmed:,} confirmed, {report.pending:,} pending")
     if report.one_sided or report.empty:
-        lines.append(f"minutes with some symbols only: {report.one_sided:,}; with none: {report.empty:,}")
+        lines.append(f"slices with some symbols only: {report.one_sided:,}; with none: {report.empty:,}")
     return lines
 
 
-def _numba_cache() -> str:
+def _numba_cache() -> Checked:
     # A feed's kernel is compiled by the check itself, so only those of strategies and risk tell.
     root = Path(__file__).resolve().parents[2]
     folder = os.environ.get("NUMBA_CACHE_DIR")
     places = [Path(folder)] if folder else [root / "strategies", root / "risk"]
     is_warm = any(next(place.rglob("*.nbi"), None) for place in places if place.is_dir())
-    return _line(
+    return Checked(
         "numba cache", "warm" if is_warm else "cold", "" if is_warm else "the first replay compiles, once"
     )
-
-
-def _line(name: str, state: str, text: str) -> str:
-    return f"  {name:<21} {state:<4} {text}".rstrip()

@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from engine.app.build import installed_version
-from engine.app.verbs import config, data, journal, operator, replay, run, runs, tools
+from engine.app.verbs import (
+    alerts,
+    book,
+    config,
+    data,
+    frontier,
+    journal,
+    operator,
+    replay,
+    risk,
+    run,
+    runs,
+    screen,
+    tools,
+)
 
 app = typer.Typer(
     name="astra",
@@ -34,7 +48,12 @@ app.add_typer(runs.app, name="runs", rich_help_panel=_WORK)
 app.add_typer(data.app, name="data", rich_help_panel=_WORK)
 app.command(rich_help_panel=_ANALYSE)(tools.var)
 app.command(rich_help_panel=_ANALYSE)(tools.optimise)
+app.command(rich_help_panel=_ANALYSE)(frontier.frontier)
+app.add_typer(risk.app, name="risk", rich_help_panel=_ANALYSE)
+app.command(rich_help_panel=_ANALYSE)(book.book)
+app.command(rich_help_panel=_ANALYSE)(screen.screen)
 app.command(rich_help_panel=_OPERATE)(operator.status)
+app.command(rich_help_panel=_OPERATE)(alerts.alerts)
 app.add_typer(journal.app, name="journal", rich_help_panel=_OPERATE)
 app.command(rich_help_panel=_OPERATE)(operator.halt)
 app.command(rich_help_panel=_OPERATE)(operator.resume)

@@ -7,9 +7,8 @@ secrets come from the environment.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
+import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, PrivateAttr, ValidationError
 
-from engine.app import config_errors, toml_text
+from engine.app import config_errors, presets, toml_text
 from engine.app.config_errors import Fault, Source
 from engine.app.config_faults import faults_of
 from engine.app.config_tables import (
@@ -31,6 +30,7 @@ from engine.app.config_tables import (
     DaemonTable,
     FeedTable,
     FundingTable,
+    InstrumentTable,
     MqttTable,
     OperatorTable,
     OutputTable,
@@ -39,14 +39,16 @@ from engine.app.config_tables import (
     StrategyTable,
     Table,
     UniverseTable,
+    owners_in_risk,
+    table_of,
 )
 from engine.app.plugins import registry
 from engine.app.toml_text import Path_
 from engine.errors import ConfigError
 
+_CAPITAL_FRAC_MAX = 20.0
 #: Keys that hold paths: a relative one starts from the folder of the configuration file.
-PATH_KEYS = ("path", "dir", "history", "state_dir", "ca_file", "cert_file", "key_file")
-_MASK = "***"
+PATH_KEYS = ("path", "dir", "history", "deals", "state_dir", "ca_file", "cert_file", "key_file")
 
 
 class Config(Table):
@@ -62,6 +64,7 @@ class Config(Table):
     risk: RiskTable
     output: OutputTable
     operator: OperatorTable
+    instruments: dict[str, InstrumentTable]
     daemon: DaemonTable
     redis: RedisTable | None = None
     mqtt: MqttTable | None = None
@@ -96,7 +99,7 @@ class Config(Table):
 #: Tables with a ``kind``: group of plug-ins, own keys, default kind.
 KINDED: dict[str, tuple[str, tuple[str, ...], str | None]] = {
     "feed": ("feeds", ("kind",), "files"),
-    "strategy": ("strategies", ("kind", "name"), None),
+    "strategy": ("strategies", ("kind", "name", "capital_frac"), None),
     "allocator": ("allocators", ("kind",), "mean_variance"),
 }
 
@@ -130,10 +133,10 @@ def parse(text: str, folder: Path, name: str = "astra.toml", overrides: Sequence
     """Check a configuration given as text; relative paths start from ``folder``. Raises as ``load``."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise config_errors.toml_syntax(name, text, str(error)) from None
     given = {_override(document, one): f"--set {one}" for one in overrides}
-    source = Source.read(name, text, given)
+    source = Source.read(name, text, given | presets.fill_in(document))
     _anchor(document, folder)
     faults: list[Fault] = []
     tables = dict(_tables(document, faults))
@@ -201,11 +204,13 @@ def _index(items: list[Any], part: str, text: str) -> int:
 
 def _anchor(document: dict[str, Any], folder: Path) -> None:
     """Make paths absolute, so that a plug-in never asks where the configuration stood."""
-    for name in ("feed", "output", "risk", *DAEMON):
-        table: Any = document.get(name)
+    strategies = document.get("strategy")
+    tables: list[Any] = [document.get(name) for name in ("feed", "output", "risk", *DAEMON)]
+    for table in tables + (strategies if isinstance(strategies, list) else []):
         for key in PATH_KEYS if isinstance(table, dict) else ():
             if isinstance(table.get(key), str):
-                table[key] = str(folder / Path(table[key]).expanduser())
+                # Path.expanduser raises where there is no such user, this leaves the text as it is.
+                table[key] = str(folder / os.path.expanduser(table[key]))  # noqa: PTH111
     for name, key, default in (("output", "dir", "runs"), ("daemon", "state_dir", "state")):
         table = document.setdefault(name, {})
         if isinstance(table, dict):
@@ -218,11 +223,13 @@ def _tables(document: dict[str, Any], faults: list[Fault]) -> Iterator[tuple[str
     faults += [
         config_errors.unknown_key((name,), known, {}) for name in document if name not in Config.model_fields
     ]
-    for name, model in {**PLAIN, **DAEMON}.items():
+    for name in (*PLAIN, *DAEMON):
         if name in document or name in PLAIN:
-            yield name, _checked(model, document.get(name, {}), (name,), faults)
+            table = document.get(name, {})
+            yield name, _checked(table_of(name, table), table, (name,), faults)
         else:
             yield name, None
+    yield "instruments", _instruments(document.get("instruments", {}), faults)
     yield "feed", _kinded("feed", document.get("feed", {}), ("feed",), faults)
     yield "allocator", _kinded("allocator", document.get("allocator", {}), ("allocator",), faults)
     yield "strategy", _strategies(document.get("strategy"), faults)
@@ -240,6 +247,16 @@ def _checked(model: type[BaseModel], table: Any, path: Path_, faults: list[Fault
         return None
 
 
+def _instruments(tables: Any, faults: list[Fault]) -> dict[str, InstrumentTable]:
+    if not isinstance(tables, Mapping):
+        faults.append(Fault("C003", ("instruments",), "instruments must be a table of tables, by symbol"))
+        return {}
+    return {
+        symbol: _checked(InstrumentTable, table, ("instruments", symbol), faults)
+        for symbol, table in tables.items()
+    }
+
+
 def _owners() -> dict[str, str]:
     """Table in which each key belongs, for those who wrote it into another."""
     owners: dict[str, str] = {}
@@ -248,7 +265,7 @@ def _owners() -> dict[str, str]:
             for key in plugin.options.model_fields:
                 owners.setdefault(key, "[[strategy]]" if name == "strategy" else f"[{name}]")
     plain = {key: f"[{name}]" for name, model in PLAIN.items() for key in model.model_fields}
-    return owners | plain
+    return owners | plain | owners_in_risk()
 
 
 def _kinded(name: str, table: Any, path: Path_, faults: list[Fault]) -> Any:
@@ -308,7 +325,14 @@ def _strategies(tables: Any, faults: list[Fault]) -> tuple[StrategyTable, ...]:
             what = f'strategy.{k}.name must be unique, was "{name}" like that of strategy.{used[name]}'
             faults.append(Fault("C011", path, what))
         used[name] = k
-        found.append(StrategyTable.model_construct(name=name, **values))
+        share = table.get("capital_frac")
+        if share is not None and not (type(share) in {int, float} and 0.0 < share <= _CAPITAL_FRAC_MAX):
+            what = (
+                f"strategy.{k}.capital_frac must be above 0 and at most {_CAPITAL_FRAC_MAX:g}, was {share!r}"
+            )
+            faults.append(Fault("C003", ("strategy", k, "capital_frac"), what))
+            continue
+        found.append(StrategyTable.model_construct(name=name, capital_frac=share, **values))
     return tuple(found)
 
 
@@ -341,60 +365,11 @@ def _contradictions(config: Config) -> Iterator[Fault]:
             near = config_errors.nearest(symbol, listed)
             note = f'did you mean "{near}"?' if near else ""
             yield Fault("C011", path, f'symbol "{symbol}" is not in universe.symbols', note)
+    for symbol in config.instruments:
+        if symbol not in config.symbols:
+            near = config_errors.nearest(symbol, config.symbols)
+            note = f'did you mean "{near}"?' if near else ""
+            yield Fault("C011", ("instruments", symbol), f'"{symbol}" is not in the universe', note)
     if len(set(listed)) < len(listed):
         repeated = sorted({symbol for symbol in listed if listed.count(symbol) > 1})
         yield Fault("C011", ("universe", "symbols"), f"universe.symbols names {', '.join(repeated)} twice")
-
-
-def document_of(config: Config, *, with_defaults: bool = True) -> dict[str, Any]:
-    """Return every table with every value as plain values, secrets masked."""
-    document: dict[str, Any] = {}
-    for name in Config.model_fields:
-        table = getattr(config, name)
-        if isinstance(table, tuple):
-            document[name] = [_flat(one, with_defaults) for one in table]
-        elif table is not None:
-            document[name] = _flat(table, with_defaults)
-    if config.redis is not None:
-        document["redis"]["url"] = _masked(config.redis.url)
-    return document
-
-
-def _flat(table: Table, with_defaults: bool) -> dict[str, Any]:
-    def plain(model: BaseModel, **but: Any) -> dict[str, Any]:
-        return model.model_dump(mode="json", exclude_defaults=not with_defaults, **but)
-
-    options = getattr(table, "options", None)
-    return plain(table, exclude={"options"}) | (plain(options) if options is not None else {})
-
-
-def _masked(url: str) -> str:
-    url = re.sub(r"(?i)([?&]password=)[^&#]*", rf"\1{_MASK}", url)
-    scheme, separator, rest = url.partition("://")
-    if "@" not in rest:
-        return url
-    credentials, _, host = rest.rpartition("@")
-    user = credentials.partition(":")[0] if ":" in credentials else ""
-    return f"{scheme}{separator}{user}:{_MASK}@{host}"
-
-
-def resolved_toml(config: Config) -> str:
-    """Write the resolved configuration: replaying it repeats the run bit for bit; secrets are masked."""
-    return toml_text.write(document_of(config))
-
-
-def config_hash(config: Config) -> str:
-    """Return the SHA-256 of what decides the result.
-
-    Where files lie does not (data have a fingerprint of their own), nor do ``[output]`` and the daemon's
-    tables. Defaults are left out: a later version with a new key continues the same journal, and the version
-    itself is checked beside the hash.
-    """
-    document = document_of(config, with_defaults=False)
-    for name in ("output", *DAEMON):
-        document.pop(name, None)
-    for name in ("feed", "risk"):
-        for key in PATH_KEYS:
-            if document[name].get(key):
-                document[name][key] = Path(document[name][key]).name
-    return hashlib.sha256(toml_text.write(document).encode()).hexdigest()

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.app import toml_text
-from engine.app.config import Config, document_of
+from engine.app.config import Config
+from engine.app.resolved import document_of
 from engine.app.toml_text import Path_
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from engine.app.config import KINDED, Config
-from engine.app.config_tables import DAEMON, PLAIN
+from engine.app.config_tables import DAEMON, PLAIN, RISK, InstrumentTable
 from engine.app.plugins import registry
 
 _KIND_FREE: dict[str, Any] = {
@@ -32,12 +33,26 @@ def json_schema() -> dict[str, Any]:
         for name, (group, _, _) in KINDED.items()
         for kind, plugin in registry(group).items()
     }
-    models = dict.fromkeys([*plain.values(), *options.values()])
+    models: dict[type[BaseModel], None] = dict.fromkeys(
+        [*plain.values(), *RISK.values(), InstrumentTable, *options.values()]
+    )
     refs, shared = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/$defs/{model}"
     )
     definitions: dict[str, Any] = shared["$defs"]
     properties: dict[str, Any] = {name: refs[model, "validation"] for name, model in plain.items()}
+    properties["instruments"] = {
+        "type": "object",
+        "additionalProperties": refs[InstrumentTable, "validation"],
+        "description": InstrumentTable.__doc__,
+    }
+    properties["risk"] = {
+        "oneOf": [
+            _with_model(definitions[refs[table, "validation"]["$ref"].rpartition("/")[2]], model)
+            for model, table in RISK.items()
+        ],
+        "description": PLAIN["risk"].__doc__,
+    }
     for name, (_, own, default) in KINDED.items():
         branches = []
         for (table, kind), model in options.items():
@@ -59,6 +74,21 @@ def json_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": definitions,
     }
+
+
+def _with_model(schema: dict[str, Any], model: str) -> dict[str, Any]:
+    """Fix the model of one schema of [risk]; the default may be left out."""
+    described = schema["properties"]["model"]
+    return {
+        **schema,
+        "title": model,
+        "properties": {**schema["properties"], "model": {**_without_choices(described), "const": model}},
+        "required": [] if model == described["default"] else ["model"],
+    }
+
+
+def _without_choices(schema: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if key not in {"enum", "type", "default"}}
 
 
 def _with_kind(

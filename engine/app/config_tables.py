@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import date, datetime
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
+from risk import REGISTRY
 from risk.actor import CovarianceOptions
-from risk.var import GaussianVarOptions
+from risk.var import VarOptions
 
 
 class Table(BaseModel):
@@ -31,6 +33,9 @@ class UniverseTable(Table):
 
     calendar: str = Field(
         default="XNYS", description='Exchange calendar by its MIC; "24/7" around the clock.'
+    )
+    bar_min: int = Field(
+        default=1, ge=1, le=1_440, description="Minutes of a bar; of 1440 a bar is a session: daily bars."
     )
     symbols: tuple[str, ...] = Field(
         default=(),
@@ -68,9 +73,34 @@ class BookTable(Table):
     )
 
 
+class InstrumentTable(Table):
+    """[instruments.SYMBOL]: what a symbol is, where it is not a plain share quoted in USD."""
+
+    kind: Literal["share", "fund", "future", "bond", "currency"] = Field(
+        default="share", description="A future is not funded with cash; otherwise for people."
+    )
+    multiplier: float = Field(
+        default=1.0, gt=0, le=1e9, description="What one unit gains when the quote rises by 1."
+    )
+    currency: str = Field(
+        default="USD",
+        pattern="^[A-Z]{3}$",
+        description="Of the quote; its rate (EURUSD or USDEUR) must be in the universe.",
+    )
+    expiry: date | None = Field(default=None, description="Last day it trades; absent = never.")
+    lot: float | None = Field(
+        default=None, ge=0, description="Round orders to multiples of this many units; absent = [book] lot."
+    )
+    sector: str = Field(default="", description="For tables and reports.")
+    role: str = Field(default="", description="For tables and reports.")
+
+
 class CostsTable(Table):
     """[costs]: of trading, per USD traded and leg."""
 
+    preset: Literal["retail", "institutional"] | None = Field(
+        default=None, description="What keys of [costs] and [funding] are that are not given."
+    )
     half_spread_bps: float = Field(
         default=1.0, ge=0, le=1_000, description="Half the bid-ask spread, basis points."
     )
@@ -102,6 +132,12 @@ class StrategyTable(Table):
 
     kind: str = Field(description="Kind of strategy; its options stand beside it.")
     name: str = Field(min_length=1, description='Unique name; default the kind, "-2" for a repeat.')
+    capital_frac: float | None = Field(
+        default=None,
+        gt=0,
+        le=20,
+        description="Most gross its spreads may have together, share of equity; absent = the allocator's.",
+    )
     options: BaseModel = Field(description="Validated options of the kind.")
 
 
@@ -114,10 +150,12 @@ class AllocatorTable(Table):
     )
 
 
-class RiskTable(Table, GaussianVarOptions, CovarianceOptions):
-    """[risk]: the limit, and how VaR is measured."""
+class RiskTable(Table, VarOptions, CovarianceOptions):
+    """[risk]: the limit, and how VaR is measured; options of the model stand beside the keys of all."""
 
-    model: Literal["gaussian"] = Field(default="gaussian", description="Risk model.")
+    model: Literal["gaussian", "student_t", "historical", "filtered_historical"] = Field(
+        default="gaussian", description="Risk model; its options stand beside it."
+    )
     var_limit_usd: float = Field(
         default=150_000.0,
         gt=0,
@@ -150,6 +188,10 @@ class OutputTable(Table):
     dir: Path = Field(default=Path("runs"), description="Folder of the run folders.")
     trace: bool = Field(default=False, description="Write trace.parquet: every slice of every spread.")
     journal: bool = Field(default=False, description="Write the journal of a file replay.")
+    live: bool = Field(
+        default=False,
+        description="Keep a run folder of a live run: renewed after each session and at its end.",
+    )
 
 
 class OperatorTable(Table):
@@ -211,8 +253,17 @@ class DaemonTable(Table):
     solve_max_s: float = Field(
         default=5.0, gt=0, le=50, description="How long bars wait for an allocator's answer."
     )
+    commit_max_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=600,
+        description="How long a record may wait for the disk before trading halts.",
+    )
     snapshot_every_s: float = Field(default=60.0, gt=0, description="Time between snapshots.")
     snapshot_every_records: int = Field(default=50_000, ge=1, description="Records between snapshots.")
+    verify_every_s: float = Field(
+        default=300.0, gt=0, description="Time between checks of the newest snapshot by replay."
+    )
     segment_mb: float = Field(default=64.0, gt=0, le=1024, description="Size of a segment of the journal.")
     keep_days: int = Field(
         default=0, ge=0, description="Journal older than this is deleted; 0 keeps everything."
@@ -288,13 +339,23 @@ class ConsoleTable(Table):
     port: int = Field(default=8787, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
 
 
+#: [risk] by model: the keys of all, and the options of that one.
+RISK: dict[str, type[RiskTable]] = {
+    name: create_model(
+        f"RiskTable_{name}",
+        __base__=cast("Any", (RiskTable, plugin.options)),
+        __doc__=RiskTable.__doc__,
+    )
+    for name, plugin in REGISTRY.items()
+}
+
 #: Tables without a ``kind``, by name; of those of the daemon, all but its own are off when absent.
 PLAIN: dict[str, type[Table]] = {
     "universe": UniverseTable,
     "book": BookTable,
     "costs": CostsTable,
     "funding": FundingTable,
-    "risk": RiskTable,
+    "risk": RISK["gaussian"],
     "output": OutputTable,
     "operator": OperatorTable,
 }
@@ -305,3 +366,20 @@ DAEMON: dict[str, type[Table]] = {
     "alerts": AlertsTable,
     "console": ConsoleTable,
 }
+
+
+def table_of(name: str, document: Any) -> type[Table]:
+    """Return what a table of this name is checked against; of [risk] its ``model`` decides."""
+    model = document.get("model") if name == "risk" and isinstance(document, Mapping) else None
+    if isinstance(model, str) and model in RISK:
+        return RISK[model]
+    return PLAIN[name] if name in PLAIN else DAEMON[name]
+
+
+def owners_in_risk() -> dict[str, str]:
+    """Say of each key of [risk] where it belongs: those of some models only, with these models."""
+    owners: dict[str, str] = {}
+    for key in dict.fromkeys(key for table in RISK.values() for key in table.model_fields):
+        models = [f'"{name}"' for name, table in RISK.items() if key in table.model_fields]
+        owners[key] = "[risk]" if len(models) == len(RISK) else f"[risk] with model = {' or '.join(models)}"
+    return owners

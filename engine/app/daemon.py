@@ -10,23 +10,27 @@ happens inside the step.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from operator import attrgetter, itemgetter
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
 from engine.app.inbox import Inbox
 from engine.clock import stopwatch_s
-from engine.events import Event, HaltRequested, Record, TargetsProposed
+from engine.events import CommandJudged, Event, HaltRequested, Record, TargetsProposed
 from engine.journal import JournalWriter
 from engine.loop import Loop, proposal
 from engine.ports import AllocationProblem, Arrival, Effect, Targets
 from engine.sinks.outbox import Outbox
 from engine.snapshots import SnapshotStore
 from engine.state import from_bytes, to_bytes
+from engine.status import VERDICTS_KEPT
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -104,7 +108,7 @@ class Daemon:
         self.position = ""
         self.durable_seq = loop.seq
         #: Verdicts on commands whose records are on disk: nobody may be told of others.
-        self.durable_verdicts = tuple(loop.status.verdicts)
+        self.durable_verdicts = deque(loop.status.verdicts, VERDICTS_KEPT)
         self._journal = journal
         self._outbox = outbox
         self._snapshots = snapshots
@@ -115,7 +119,7 @@ class Daemon:
         self._snapshot_s = stopwatch_s()
         self._snapshot_seq = loop.seq
         self._effects: list[Effect] = []
-        self._acknowledge: list[Callable[[], None]] = []
+        self._acknowledge: list[tuple[int, Callable[[], None]]] = []
         self._stepped = asyncio.Event()
         self._committed = asyncio.Event()
         self._solver = ThreadPoolExecutor(1, "allocator")
@@ -168,7 +172,7 @@ class Daemon:
         if arrival.position:
             self.position = arrival.position
         if arrival.acknowledge is not None:
-            self._acknowledge.append(arrival.acknowledge)
+            self._acknowledge.append((self.loop.seq, arrival.acknowledge))
         if isinstance(arrival.record, TargetsProposed):
             self._solving = None
         self._stepped.set()
@@ -217,17 +221,27 @@ class Daemon:
         await self._commit()
 
     async def _commit(self) -> None:
-        """Write and fsync in a thread, then let effects and acknowledgements go."""
-        effects, self._effects = self._effects, []
-        acknowledge, self._acknowledge = self._acknowledge, []
-        verdicts = tuple(self.loop.status.verdicts)
-        started_s, before = stopwatch_s(), self.durable_seq
-        self.durable_seq = await self._on_disk(self._journal.commit)
-        self.durable_verdicts = verdicts
-        self._meter.on_commit(stopwatch_s() - started_s, self.durable_seq - before)
-        self._committed.set()
+        """Write and fsync in a thread, then let go what that has covered."""
+        if self._journal.buffered:
+            started_s, before = stopwatch_s(), self.durable_seq
+            self.durable_seq = await self._on_disk(self._journal.commit)
+            self._meter.on_commit(stopwatch_s() - started_s, self.durable_seq - before)
+            self._committed.set()
+        self._release()
+
+    def _release(self) -> None:
+        """Hand durable effects to the outbox, and tell sources what is on disk.
+
+        The thread takes what was stepped by the time it begins, also after the commit was asked for: to wait
+        for the next commit would cost that two changes of thread and, under load, another fsync.
+        """
+        covered = bisect_right(self._effects, self.durable_seq, key=attrgetter("seq"))
+        effects, self._effects = self._effects[:covered], self._effects[covered:]
+        covered = bisect_right(self._acknowledge, self.durable_seq, key=itemgetter(0))
+        acknowledge, self._acknowledge = self._acknowledge[:covered], self._acknowledge[covered:]
+        self.durable_verdicts += (e.event for e in effects if isinstance(e.event, CommandJudged))
         self._outbox.add(effects)
-        for call in acknowledge:
+        for _, call in acknowledge:
             call()
 
     async def _on_disk(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -18,7 +18,11 @@ from engine.sinks.notify import NotifySink
 #: The journal takes nothing any more; or the core itself failed.
 JOURNAL: Final = "JOURNAL"
 ENGINE_FAILED: Final = "ENGINE_FAILED"
+#: Kind of the alert that a serving engine stops.
+STOPPED: Final = "engine_stopped"
 _TELL_MAX_S: Final = 5.0
+#: A disk that does not answer must not keep the process.
+_MARK_MAX_S: Final = 5.0
 
 _log = structlog.get_logger("astra.run")
 
@@ -30,20 +34,23 @@ async def fall(error: Exception, marker: HaltMarker, now_ns: Nanos, sinks: Mappi
     """
     text = f"{type(error).__name__}: {error}"
     _log.critical("the engine stops", error=text)
-    with suppress(OSError):
-        is_journal = isinstance(error, ServiceError) and error.code in {"S020", "S021"}
-        marker.raise_(JOURNAL if is_journal else ENGINE_FAILED, text, now_ns)
-    await _tell(text, now_ns, sinks)
+    is_journal = isinstance(error, ServiceError) and error.code in {"S020", "S021", "S022"}
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_MARK_MAX_S):
+            reason = JOURNAL if is_journal else ENGINE_FAILED
+            await asyncio.to_thread(marker.raise_, reason, text, now_ns)
+    await tell(STOPPED, text, now_ns, sinks)
 
 
 def hung(text: str, now_ns: Nanos, sinks: Mapping[str, Sink]) -> None:
     """Log and tell people that the engine hangs: in a thread, since its event loop may be what hangs."""
     _log.critical("hung", detail=text)
-    asyncio.run(_tell(text, now_ns, sinks))
+    asyncio.run(tell(STOPPED, text, now_ns, sinks))
 
 
-async def _tell(text: str, now_ns: Nanos, sinks: Mapping[str, Sink]) -> None:
-    told = Effect(0, 0, Alert(now_ns, "critical", "engine_stopped", text))
+async def tell(kind: str, text: str, now_ns: Nanos, sinks: Mapping[str, Sink]) -> None:
+    """Tell people, and nobody else, what no journal can hold: for programs it would lack an id."""
+    told = Effect(0, 0, Alert(now_ns, "critical", kind, text))
     for sink in sinks.values():
         if isinstance(sink, NotifySink):
             with suppress(Exception):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
@@ -26,7 +26,6 @@ _REASON_MAX: Final = 64
 _DETAIL_MAX: Final = 500
 
 WATCHDOG: Final = "WATCHDOG"
-SIGNAL: Final = "SIGNAL"
 DAMAGED: Final = "MARKER_DAMAGED"
 
 
@@ -39,8 +38,8 @@ class RaisedHalt(NamedTuple):
 
 
 class _Content(msgspec.Struct):
-    reason: str
-    detail: str
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=_REASON_MAX)]
+    detail: Annotated[str, msgspec.Meta(max_length=_DETAIL_MAX)]
     ts_ns: int
 
 
@@ -82,7 +81,7 @@ class HaltMarker:
             return RaisedHalt(WATCHDOG, _of_traceback(raw.decode(errors="replace")), 0)
         try:
             content = msgspec.json.decode(raw[:_SIZE].rstrip(), type=_Content)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return RaisedHalt(DAMAGED, repr(raw[:80]), 0)
         return RaisedHalt(content.reason, content.detail, content.ts_ns)
 

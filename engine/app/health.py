@@ -15,7 +15,6 @@ import contextlib
 import hmac
 import socket
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
 from typing import Any, Final
 
 import msgspec
@@ -27,7 +26,9 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from engine.app.addresses import is_loopback
 from engine.app.health_view import HealthView, unready
 from engine.app.metrics import Metrics
 from engine.errors import ConfigError
@@ -39,6 +40,10 @@ OPEN_PATHS: Final = frozenset({"/livez", "/readyz"})
 _TOKEN_BITS_MIN: Final = 128
 _DISTINCT_MIN: Final = 8
 _GRACE_S: Final = 1
+#: Connections at once, one that keeps silent after an answer, and one altogether: every answer is short.
+_CONNECTIONS_MAX: Final = 64
+_IDLE_MAX_S: Final = 5
+_CONNECTION_MAX_S: Final = 30.0
 _LOOPBACK_HOSTS: Final = ["localhost", "127.0.0.1", "[::1]", "::1"]
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -132,7 +137,7 @@ def check_bind(host: str, token: str) -> None:
     ConfigError
         C060 if ``host`` is not loopback and the token is absent, or holds less than 128 bits.
     """
-    if _is_loopback(host) and not token:
+    if is_loopback(host) and not token:
         return
     if _bits(token) >= _TOKEN_BITS_MIN and len(set(token)) >= _DISTINCT_MIN:
         return
@@ -147,19 +152,20 @@ def check_bind(host: str, token: str) -> None:
     )
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _bits(token: str) -> int:
     """Bits of a token drawn at random from the alphabet it seems to be of: hexadecimal, or base64."""
     if not token.isascii() or not token.isprintable() or " " in token:
         return 0
     is_hex = all(character in "0123456789abcdef" for character in token.lower())
     return len(token) * (4 if is_hex else 6)
+
+
+class _Connection(H11Protocol):
+    """A connection that is closed after a while whatever was sent: a silent one would stay for ever."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(_CONNECTION_MAX_S, transport.close)
 
 
 class _Server(uvicorn.Server):
@@ -197,6 +203,9 @@ async def serve(
         access_log=False,
         server_header=False,
         lifespan="off",
+        http=_Connection,
+        limit_concurrency=_CONNECTIONS_MAX,
+        timeout_keep_alive=_IDLE_MAX_S,
         timeout_graceful_shutdown=_GRACE_S,
     )
     with _bound(host, port) as listening:

@@ -38,6 +38,10 @@ class HealthView(msgspec.Struct, frozen=True, kw_only=True):
         Of the calendar.
     seq, durable_seq : int
         Last record stepped, and last one on disk.
+    verified_seq : int
+        Record of the newest snapshot that a replay has confirmed.
+    uncommitted_s, commit_max_s : float
+        How long the oldest record has waited for the disk, and may wait.
     waiting : int
         Arrivals not stepped yet.
     beat_age_s : float
@@ -48,6 +52,10 @@ class HealthView(msgspec.Struct, frozen=True, kw_only=True):
         Session minutes without a bar after which the engine is not ready.
     is_feed_connected : bool
     feed_reconnects : int
+    feed_losses : mapping of str to int
+        ``losses_of`` the feed.
+    operator_links : mapping of str to bool
+        Whether commands sent by each server reach the engine.
     sinks : mapping of (str, str) to Figures
         ``Couriers.figures``: by name and lane.
     required : frozenset of str
@@ -74,7 +82,12 @@ class HealthView(msgspec.Struct, frozen=True, kw_only=True):
     var_limit_usd: float
     bar_max_age_min: int
     is_feed_connected: bool
+    verified_seq: int = 0
+    uncommitted_s: float = 0.0
+    commit_max_s: float = 10.0
     feed_reconnects: int = 0
+    feed_losses: Mapping[str, int] = {}
+    operator_links: Mapping[str, bool] = {}
     sinks: Mapping[tuple[str, str], Figures] = {}
     required: frozenset[str] = frozenset()
     sink_silence_max_s: float = 60.0
@@ -89,8 +102,7 @@ class HealthView(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def silent_min(self) -> int:
         """Session minutes that have ended since the last bar; nights and weekends do not count."""
-        newest = self.sessions.ordinal_at(self.now_ns)
-        return max(0, newest - self.sessions.ordinal_at(self.status.last_bar_ns))
+        return self.sessions.elapsed_min(self.status.last_bar_ns, self.now_ns)
 
 
 def unready(view: HealthView) -> list[str]:
@@ -104,6 +116,8 @@ def unready(view: HealthView) -> list[str]:
         reasons.append(f"{view.phase.value}: not stepping records")
     if not view.is_feed_connected:
         reasons.append("feed: not connected")
+    if view.uncommitted_s >= view.commit_max_s:
+        reasons.append(f"disk: a record waits for {view.uncommitted_s:.0f} s")
     if view.is_in_session and view.silent_min > view.bar_max_age_min:
         last = "none yet" if not view.status.last_bar_ns else f"{view.silent_min} session minutes ago"
         reasons.append(f"bars: last one {last}, at most {view.bar_max_age_min} allowed")

@@ -41,12 +41,18 @@ class Inbox:
         self._came.set()
 
     async def put(self, arrivals: Sequence[Arrival]) -> None:
-        """Add to the routine lane, once there is room."""
+        """Add to the routine lane, once there is room, and let others have their turn.
+
+        First the stepper, then the commit: what came is on its way to the disk before the feed asks for more,
+        which takes the client of a server longer than a step.
+        """
         while len(self._routine) >= self._routine_max:
             self._went.clear()
             await self._went.wait()
         self._routine.extend(arrivals)
         self._came.set()
+        for _turn in ("stepper", "commit"):
+            await asyncio.sleep(0)
 
     async def take(self) -> Arrival | None:
         """Return the next arrival; None once the inbox is closed and empty."""

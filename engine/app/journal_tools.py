@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -114,21 +114,53 @@ def verify_states(root: Path, config: Config) -> Iterator[Finding]:
         ``J011`` if it was written under another configuration; whatever reading raises.
     """
     found = segments(root / "journal", OS_DISK)
-    identity = found[-1].header.identity
-    check_config(identity, config, root)
-    goods: Sequence[Snapshot] = sorted(_store(root).newest_good(), key=lambda one: one.seq)
+    check_config(found[-1].header.identity, config, root)
     before: Snapshot | None = None
-    for snapshot in goods:
-        name = f"state at {snapshot.seq}"
-        since = 0 if before is None else before.seq
+    for snapshot in sorted(_store(root).newest_good(), key=lambda one: one.seq):
         if before is None and found[0].header.first_seq > 1:
-            yield Finding(name, "nothing to compare with: the journal does not go back to its beginning")
+            text = "nothing to compare with: the journal does not go back to its beginning"
+            yield Finding(f"state at {snapshot.seq}", text)
         else:
-            state = _state_at(snapshot.seq, root, rebuild(config, identity, _last_ns(snapshot)), before)
-            is_equal = state == to_bytes(snapshot.payload["loop"])
-            text = f"equals the state at {since} and the records between"
-            yield Finding(name, text, "" if is_equal else f"differs from {text.removeprefix('equals ')}")
+            yield _compare(root, config, before, snapshot)
         before = snapshot
+
+
+def verify_state(root: Path, config: Config, after_seq: int, until_seq: int) -> Finding:
+    """Replay from one snapshot to a later one, which must follow from the records between.
+
+    Parameters
+    ----------
+    root : Path
+    config : Config
+        Under which the journal was written.
+    after_seq, until_seq : int
+        Records of the two snapshots; 0 for the beginning of the journal.
+
+    Raises
+    ------
+    JournalError
+        ``J016`` if there is no such snapshot, ``J011`` if the journal was written under another
+        configuration; whatever reading raises.
+    """
+    found = segments(root / "journal", OS_DISK)
+    check_config(found[-1].header.identity, config, root)
+    goods = {snapshot.seq: snapshot for snapshot in _store(root).newest_good()}
+    for seq in (after_seq, until_seq):
+        if seq and seq not in goods:
+            hint = "astra journal verify tells which there are."
+            raise JournalError("J016", f"there is no good snapshot of record {seq}", str(root), hint)
+    return _compare(root, config, goods[after_seq] if after_seq else None, goods[until_seq])
+
+
+def _compare(root: Path, config: Config, before: Snapshot | None, snapshot: Snapshot) -> Finding:
+    """Compare a snapshot with the state that an earlier one (None: the beginning) and the records give."""
+    identity = segments(root / "journal", OS_DISK)[-1].header.identity
+    state = _state_at(snapshot.seq, root, rebuild(config, identity, _last_ns(snapshot)), before)
+    is_equal = state == to_bytes(snapshot.payload["loop"])
+    text = f"equals the state at {0 if before is None else before.seq} and the records between"
+    return Finding(
+        f"state at {snapshot.seq}", text, "" if is_equal else f"differs from {text.removeprefix('equals ')}"
+    )
 
 
 def check_config(identity: Identity, config: Config, root: Path) -> None:

@@ -1,26 +1,22 @@
-"""The secrets that sign and verify operator commands: from the environment, or from files of its owner alone.
+"""The secrets that sign and verify operator commands.
 
-``ASTRA_OPERATOR_KEY`` signs every command, ``ASTRA_HALT_KEY`` nothing but halts. With ``_FILE`` at its end a
-variable names a file that holds the key, which nobody but its owner may read.
+``ASTRA_OPERATOR_KEY`` signs every command, ``ASTRA_HALT_KEY`` nothing but halts.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from engine.commands import Keys
 from engine.errors import CommandError
+from engine.secret import secret
 
 OPERATOR_KEY: Final = "ASTRA_OPERATOR_KEY"
 HALT_KEY: Final = "ASTRA_HALT_KEY"
 #: Shorter keys can be guessed from one signed command: an attacker tries them offline.
 KEY_BYTES_MIN: Final = 16
-_KEY_BYTES_MAX: Final = 4096
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def keys_of(environment: Mapping[str, str] = os.environ) -> Keys:
@@ -29,7 +25,7 @@ def keys_of(environment: Mapping[str, str] = os.environ) -> Keys:
     Raises
     ------
     CommandError
-        O010 for a key file that cannot be used, O011 for a key that is too short or given twice.
+        O010 for a secret file that cannot be used, O011 for a key that is too short or given twice.
     """
     operator, halt = (_key(name, environment) for name in (OPERATOR_KEY, HALT_KEY))
     if operator and operator == halt:
@@ -80,28 +76,8 @@ def signing_key(kind: str) -> bytes:
 
 
 def _key(name: str, environment: Mapping[str, str]) -> bytes:
-    value, file = environment.get(name, ""), environment.get(f"{name}_FILE", "")
-    if value and file:
-        raise CommandError("O011", f"{name} and {name}_FILE are both set", name, "Unset one of them.")
-    key = _read_private(Path(file), f"{name}_FILE") if file else value.encode()
+    key = secret(name, environment).encode()
     if key and len(key) < KEY_BYTES_MIN:
         what = f"{name} must have at least {KEY_BYTES_MIN} bytes, was {len(key)}"
         raise CommandError("O011", what, name, "A short key can be guessed. Make one: openssl rand -hex 32")
-    return key
-
-
-def _read_private(path: Path, name: str) -> bytes:
-    """Read a key file, which nobody but its owner may read; a newline at its end does not count."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            key = file.read(_KEY_BYTES_MAX + 1) if stat.S_ISREG(mode) else b""
-    except OSError as error:
-        raise CommandError("O010", f"cannot read the key file {path}: {error.strerror}", name) from None
-    if mode & _OTHERS:
-        what = f"the key file {path} must be readable by its owner alone, was of mode {mode & 0o777:04o}"
-        raise CommandError("O010", what, name, f"Others could sign commands: chmod 600 {path}")
-    key = key.rstrip(b"\r\n")
-    if not key or len(key) > _KEY_BYTES_MAX:
-        raise CommandError("O010", f"the key file {path} holds no key", name, "It is one line, the key.")
     return key

@@ -11,7 +11,6 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -19,33 +18,41 @@ import msgspec
 import structlog
 
 from engine.app.assembly import Assembly
+from engine.app.beginnings import announce, take_over
 from engine.app.config import Config
 from engine.app.config_tables import AlertsTable
 from engine.app.daemon import Daemon
-from engine.app.edges import BarsClock, Lookout, receive, tick
+from engine.app.edges import BarsClock, DiskWatch, Lookout, receive, tick
 from engine.app.failure import fall, first_of, hung
-from engine.app.halt_marker import SIGNAL, HaltMarker
+from engine.app.halt_marker import HaltMarker
 from engine.app.health import TOKEN, build_app, check_bind, serve
 from engine.app.health_view import Phase
 from engine.app.inbox import Inbox
+from engine.app.lasting_halt import LastingHalt
+from engine.app.limit_timer import revert_forever
+from engine.app.losses import losses_of
 from engine.app.metrics import Metrics
 from engine.app.operator_link import Admission, Received, from_mqtt, from_redis, from_spool
+from engine.app.owner import INSTANCE_TAKEN, Owner, place_of
 from engine.app.plugins import registry
 from engine.app.printer import Printer
 from engine.app.replay import Listener
 from engine.app.sinks import sinks_of
 from engine.app.source import span_of
 from engine.app.state_folder import StateFolder
+from engine.app.status_file import StatusFile
 from engine.app.systemd import Systemd
+from engine.app.threads import Threads
+from engine.app.upkeep import Upkeep
 from engine.app.view import View
 from engine.app.watchdog import Watchdog
-from engine.clock import Clock
-from engine.commands import Keys
-from engine.errors import AstraError
-from engine.events import DAY_NS, SECOND_NS, Event, HaltRequested, Nanos, Record, TradingState
+from engine.app.wiring import at_least_two_bars
+from engine.commands import SIGNAL, Keys
+from engine.errors import AstraError, ServiceError
+from engine.events import SECOND_NS, Alert, Event, Nanos, Record
 from engine.links import MqttLink, RedisLink
 from engine.ports import Arrival, Effect, LiveFeed
-from engine.recovery import compact
+from engine.secret import secret
 from engine.sinks.courier import Couriers
 from engine.sinks.messages import Wire
 from engine.sinks.outbox import Outbox
@@ -53,8 +60,8 @@ from engine.slices import Slicer
 from feeds.live_context import LiveContext
 
 _DRAIN_S: Final = 5.0
-_STATUS_EVERY_S: Final = 1.0
-_RETAIN_EVERY_S: Final = 3600.0
+#: A disk that does not answer must not keep the process.
+_SETTLE_S: Final = 5.0
 _INTERRUPTED: Final = 130
 
 _log = structlog.get_logger("astra.run")
@@ -103,14 +110,15 @@ class LiveRun:
         self._systemd = Systemd(os.environ, os.getpid())
         self._marker = HaltMarker(state.marker)
         self._inbox = Inbox()
+        self._owner: Owner | None = None
         self._feeding: list[asyncio.Task[None]] = []
-        self._has_news = asyncio.Event()
         self._phase = Phase.RECOVERING
         self._exit_status = 0
 
     async def serve(self) -> int:
         """Serve until the feed ends or a signal comes; return the exit status."""
         parts, table = self._parts, self._table
+        asyncio.get_running_loop().set_default_executor(Threads())
         wire = Wire(self._config.operator.instance, parts.identity.epoch, self._config.symbols)
         sinks = sinks_of(self._config, self._links.redis, self._links.mqtt, wire, self._state.alerts)
         outbox = Outbox(tuple(sinks))
@@ -138,19 +146,32 @@ class LiveRun:
         )
         daemon.position = parts.recovered.position
         self._listen(daemon)
+        halt = LastingHalt(self._inbox, self._marker, parts.clock, sinks)
         try:
+            await self._claim(halt)
             with watchdog:
-                await self._live(daemon, couriers, outbox, watchdog)
+                await self._live(daemon, couriers, outbox, watchdog, halt)
         except (BaseExceptionGroup, AstraError) as failure:
             error = first_of(failure)
             if isinstance(error, Exception) and parts.loop.seq > parts.recovered.seq:
+                await halt.settle(_SETTLE_S)
                 await fall(error, self._marker, parts.clock.now_ns(), sinks)
             raise error from None
         finally:
             self._printer.close()
             await couriers.aclose()
+            if self._owner is not None:
+                await self._owner.release()
+            await halt.settle(_SETTLE_S)
             self._marker.close()
         return self._exit_status
+
+    async def _claim(self, halt: LastingHalt) -> None:
+        """Refuse to start while another engine has the name, and halt should one take it."""
+        if self._links.redis is not None:
+            instance, place = self._config.operator.instance, place_of(self._state.root)
+            self._owner = Owner(self._links.redis, instance, place, partial(halt, INSTANCE_TAKEN))
+            await self._owner.claim()
 
     def _listen(self, daemon: Daemon) -> None:
         """Show every step to the daemon, and what a person wants to see to the terminal."""
@@ -162,26 +183,29 @@ class LiveRun:
 
         self._parts.loop.listener = on_step
 
-    async def _live(self, daemon: Daemon, couriers: Couriers, outbox: Outbox, watchdog: Watchdog) -> None:
+    async def _live(
+        self,
+        daemon: Daemon,
+        couriers: Couriers,
+        outbox: Outbox,
+        watchdog: Watchdog,
+        halt: LastingHalt,
+    ) -> None:
         parts, table = self._parts, self._table
-        clock, status = parts.clock, parts.loop.status
+        clock = parts.clock
         kind, feed_options = self._config.feed.kind, self._config.feed.options
         feed: LiveFeed = registry("live_feeds")[kind].build(feed_options, self._context())
         admission = Admission(self._keys, clock)
-        view = View(self._config, parts, daemon, couriers, outbox, watchdog, feed, admission)
+        upkeep = Upkeep(self._config, self._state, parts, daemon, halt, self._warn)
+        disk = DiskWatch(lambda: (parts.loop.seq, daemon.durable_seq), table.commit_max_s, halt.on_disk)
+        view = View(self._config, parts, daemon, couriers, outbox, watchdog, feed, admission, upkeep, disk)
         alerts = self._config.alerts or AlertsTable()
-        lookout = Lookout(
-            clock,
-            parts.sessions,
-            status,
-            self._inbox,
-            feed_silence_max_min=table.feed_silence_max_min,
-            sinks_silent_s=view.sinks_silent_s if alerts.required else lambda: 0.0,
-            sinks_silence_max_s=alerts.silence_max_s,
-            is_outbox_full=lambda: outbox.is_overfull,
-        )
-        self._urge_raised_halt(clock)
+        shown = StatusFile(self._state.status, view, lambda: self._owner is None or not self._owner.is_taken)
+        lookout = self._lookout(outbox, view)
         keeps_time = parts.tape is None and table.clock == "wall"
+        # Before the marker is read: a signal is either in it, or comes to this process.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._halt_by_signal, halt)
+        take_over(self._state, parts, self._inbox, halt, keeps_time)
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(task, name=name)
@@ -189,11 +213,12 @@ class LiveRun:
                     ("heartbeat", watchdog.beat_forever()),
                     ("couriers", couriers.run()),
                     ("lookout", lookout.look_forever(keeps_time)),
-                    ("status", self._tell_status(view, couriers)),
-                    ("retention", self._retain()),
+                    ("status", shown.run()),
+                    ("limits", revert_forever(clock, parts.loop.bus.controls, self._inbox)),
                     *self._http(view),
                 )
             ]
+            keeping = group.create_task(upkeep.run(), name="upkeep")
             if alerts.required:
                 await view.require_sinks()
             stepping = group.create_task(daemon.step_until_closed(parts.recovered.problem), name="step")
@@ -203,32 +228,48 @@ class LiveRun:
                 ticking = tick(clock, parts.sessions, self._inbox, table.grace_s)
                 self._feeding.append(group.create_task(ticking, name="tick"))
             for commands in self._commands(view.admission):
-                self._feeding.append(group.create_task(self._obey(commands), name="commands"))
-            self._watch_signals(clock)
-            self._announce()
+                obeying = self._obey(commands, shown)
+                self._feeding.append(group.create_task(obeying, name="commands"))
+            self._watch_signals()
+            announce(self._config, parts, self._links.started, self._terminal)
             self._phase = view.phase = Phase.RUNNING
             self._systemd.ready()
             await stepping
-            await self._end(daemon, couriers, view, committing)
+            self._stopping(view)
+            await self._keep(daemon, committing)
+            keeping.cancel()
+            await asyncio.wait([keeping])
+            await asyncio.gather(couriers.drain(_DRAIN_S), upkeep.finish())
+            await self._stopped(view, shown)
             for task in background:
                 task.cancel()
         # Only here: after a failure nobody knows what is on disk, and a closing mark would say so.
         parts.journal.close()
 
-    async def _end(
-        self, daemon: Daemon, couriers: Couriers, view: View, committing: asyncio.Task[None]
-    ) -> None:
-        """Commit what was stepped, keep its state, hand its effects over."""
-        loop = self._parts.loop
+    def _stopping(self, view: View) -> None:
         self._phase = view.phase = Phase.STOPPING
         self._systemd.stopping()
         self._stop()
-        await committing
-        if daemon.is_quiet and loop.seq:  # of nothing there is none: there is no journal yet
-            await daemon.snapshot()
-        await couriers.drain(_DRAIN_S)
+
+    async def _keep(self, daemon: Daemon, committing: asyncio.Task[None]) -> None:
+        """Commit what was stepped, and keep its state."""
+        try:
+            async with asyncio.timeout(self._table.commit_max_s):
+                await committing
+                if daemon.is_quiet and self._parts.loop.seq:  # of nothing there is none: no journal, either
+                    await daemon.snapshot()
+        except TimeoutError:
+            raise ServiceError(
+                "S022",
+                f"the disk did not take the last records within {self._table.commit_max_s:g} s",
+                str(self._state.journal),
+                "The engine ends without knowing what is on disk, and starts halted. Look at the disk first.",
+            ) from None
+
+    async def _stopped(self, view: View, shown: StatusFile) -> None:
         view.phase = Phase.STOPPED
-        self._write_status(view, couriers)
+        await shown.show()
+        loop = self._parts.loop
         state = loop.status.trading_state
         _log.info("stopped", seq=loop.seq, fills=loop.status.fills, trading_state=state)
 
@@ -245,23 +286,30 @@ class LiveRun:
             self._links.redis,
             self._links.mqtt,
             config.operator.instance,
+            config.universe.bar_min,
+            has_had_bars=parts.loop.status.last_bar_ns > 0,
         )
 
-    def _urge_raised_halt(self, clock: Clock) -> None:
-        """Halt first of all if the process before this one hung or failed, or its epoch ended halted."""
-        if (raised := self._marker.read()) is not None:
-            halt = HaltRequested(clock.now_ns(), raised.reason, raised.detail)
-            self._inbox.urge(Arrival(halt, acknowledge=self._marker.clear))
-        behind_ns = self._parts.loop.status.ts_ns - clock.now_ns()
-        if self._parts.tape is None and self._table.clock == "wall" and behind_ns > 0:
-            detail = f"the wall clock is {behind_ns / SECOND_NS:,.0f} s behind the journal"
-            self._inbox.urge(Arrival(HaltRequested(clock.now_ns(), "CLOCK_JUMP", detail)))
+    def _lookout(self, outbox: Outbox, view: View) -> Lookout:
+        alerts = self._config.alerts or AlertsTable()
+        return Lookout(
+            self._parts.clock,
+            self._parts.sessions,
+            self._parts.loop.status,
+            self._inbox,
+            feed_silence_max_min=at_least_two_bars(self._config, self._table.feed_silence_max_min),
+            sinks_silent_s=view.sinks_silent_s if alerts.required else lambda: 0.0,
+            sinks_silence_max_s=alerts.silence_max_s,
+            is_outbox_full=lambda: outbox.is_overfull,
+            disk=view.disk,
+            losses=partial(losses_of, view.feed),
+        )
 
     def _http(self, view: View) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         table = self._config.console
         if table is None:
             return []
-        token = os.environ.get(TOKEN, "")
+        token = secret(TOKEN, os.environ)
         check_bind(table.host, token)
         app = build_app(view.still, self._metrics, token)
 
@@ -270,46 +318,18 @@ class LiveRun:
 
         return [("http", serve(app, table.host, table.port, tell))]
 
-    def _announce(self) -> None:
-        config, parts, found = self._config, self._parts, self._parts.recovered
-        name = f"{config.operator.instance}/{parts.identity.epoch}"
-        tape = parts.tape
-        self._terminal.on_start(
-            config,
-            name,
-            len(config.symbols),
-            len(parts.sessions) if tape is not None else 0,
-            tape.n_rows if tape is not None else 0,
-        )
-        _log.info(
-            "running",
-            instance=config.operator.instance,
-            epoch=parts.identity.epoch,
-            seq=found.seq,
-            replayed=found.replayed,
-            snapshot_seq=found.snapshot_seq,
-            torn_bytes=found.torn_bytes,
-        )
-        status = parts.loop.status
-        if status.trading_state is TradingState.HALTED:
-            _log.warning("halted", reason=status.halt_reason, halt_id=status.halt_id)
-        for server in self._links.started:
-            _log.info("server started", server=server)
-        for why in found.skipped_snapshots:
-            _log.warning("snapshot skipped", why=why)
-
-    def _watch_signals(self, clock: Clock) -> None:
+    def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
-        loop.add_signal_handler(signal.SIGUSR1, self._halt_by_signal, clock)
 
-    def _halt_by_signal(self, clock: Clock) -> None:
+    def _halt_by_signal(self, halt: LastingHalt) -> None:
         """Halt; once nothing is stepped any more, the next start is halted instead."""
-        if self._phase is Phase.RUNNING:
-            self._inbox.urge(Arrival(HaltRequested(clock.now_ns(), SIGNAL, "SIGUSR1")))
-        else:
-            self._marker.raise_(SIGNAL, "SIGUSR1", clock.now_ns())
+        (halt if self._phase in {Phase.RECOVERING, Phase.RUNNING} else halt.at_next_start)(SIGNAL, "SIGUSR1")
+
+    def _warn(self, kind: str, text: str) -> None:
+        """Let the core tell people what only the edge knows."""
+        self._inbox.urge(Arrival(Alert(self._parts.clock.now_ns(), "warning", kind, text)))
 
     # -------------------------------------------------------------------------------------------- tasks
 
@@ -323,8 +343,8 @@ class LiveRun:
     def _bars_clock(self) -> BarsClock:
         parts, intake = self._parts, self._parts.loop.bus.intake
         assert intake is not None  # noqa: S101 - a live run has one
-        slot_of = Slicer(self._config.symbols, parts.sessions).slot_of
-        return BarsClock(self._table.grace_s, lambda bar: slot_of(bar) is not None, intake.newest_ns)
+        slicer = Slicer(self._config.symbols, parts.sessions)
+        return BarsClock(self._table.grace_s, slicer, intake.newest_ns)
 
     def _meter_lag(self, ts_close_ns: Nanos) -> None:
         self._metrics.on_arrival((self._parts.clock.now_ns() - ts_close_ns) / SECOND_NS)
@@ -332,49 +352,20 @@ class LiveRun:
     def _commands(self, admission: Admission) -> Iterator[AsyncIterator[Received]]:
         instance = self._config.operator.instance
         yield from_spool(self._state.commands, admission)
-        if self._links.redis is not None:
-            yield from_redis(self._links.redis, instance, admission)
+        if self._links.redis is not None and self._owner is not None:
+            yield from_redis(self._links.redis, instance, admission, self._owner.holds)
         if self._links.mqtt is not None:
             yield from_mqtt(self._links.mqtt, instance, admission)
 
-    async def _obey(self, commands: AsyncIterator[Received]) -> None:
+    async def _obey(self, commands: AsyncIterator[Received], shown: StatusFile) -> None:
+        """Take commands; once one is on disk, its sender may forget it, and people see what came of it."""
+
+        def obeyed(acknowledge: Callable[[], None]) -> None:
+            acknowledge()
+            shown.renew()
+
         async for command, acknowledge in commands:
-            self._inbox.urge(Arrival(command, acknowledge=partial(self._obeyed, acknowledge)))
-
-    def _obeyed(self, acknowledge: Callable[[], None]) -> None:
-        """Tell the sender that its command is on disk, and people what came of it."""
-        acknowledge()
-        self._has_news.set()
-
-    async def _tell_status(self, view: View, couriers: Couriers) -> None:
-        while True:
-            self._has_news.clear()
-            self._write_status(view, couriers)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_STATUS_EVERY_S):
-                    await self._has_news.wait()
-
-    def _write_status(self, view: View, couriers: Couriers) -> None:
-        body = view.document()
-        couriers.show_status(body)
-        draft = self._state.status.with_suffix(".tmp")
-        try:
-            draft.write_bytes(body)
-            draft.replace(self._state.status)
-        except OSError as error:  # the journal decides whether a disk that refuses ends the run
-            _log.warning("status is not written", error=str(error))
-
-    async def _retain(self) -> None:
-        if not self._table.keep_days:
-            return
-        while True:
-            before_ns = self._parts.clock.now_ns() - self._table.keep_days * DAY_NS
-            try:
-                for name in await asyncio.to_thread(compact, self._state.root, before_ns):
-                    _log.info("segment deleted", name=name)
-            except OSError as error:  # what is kept for longer does no harm
-                _log.warning("segments are not deleted", error=str(error))
-            await asyncio.sleep(_RETAIN_EVERY_S)
+            self._inbox.urge(Arrival(command, acknowledge=partial(obeyed, acknowledge)))
 
     # ---------------------------------------------------------------------------------------------- ends
 

@@ -85,16 +85,19 @@ def configure(
 def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the secrets in the environment: what ``configure`` must mask.
 
-    Those are the values of ``ASTRA_…`` variables with password, key, secret or token in their name (what is
-    in the file, where the name ends in ``_FILE``), and each of the addresses in ``ASTRA_APPRISE_URLS``, whose
-    paths are secrets too.
+    Those are the values of ``ASTRA_…`` variables with password, key, secret or token in their name, and each
+    of the addresses in ``ASTRA_APPRISE_URLS``, whose paths are secrets too; where a name ends in ``_FILE``,
+    what is in the file.
     """
     found: list[str] = []
     for name, value in environment.items():
-        if name.startswith(("ASTRA_", "APCA_")) and is_secret_name(name):
-            found.append(_content(value) if name.endswith("_FILE") else value)
-        elif name == "ASTRA_APPRISE_URLS":
-            found += re.split(r"[\s,;]+", value)
+        if not name.startswith(("ASTRA_", "APCA_")):
+            continue
+        text = _content(value) if name.endswith("_FILE") else value
+        if is_secret_name(name):
+            found.append(text)
+        elif name.removesuffix("_FILE") == "ASTRA_APPRISE_URLS":
+            found += re.split(r"[\s,;]+", text)
     return tuple(text for text in found if len(text) >= _SECRET_CHARS_MIN)
 
 

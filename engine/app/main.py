@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 #: One BLAS thread: a sum must not depend on how many cores there are.
@@ -21,16 +22,17 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the ``astra`` command and end the process with its exit status."""
+    """Run the ``astra`` command and end the process with its exit status, at once.
+
+    A thread that never returns (an allocator, a server that does not answer) would otherwise be waited for.
+    """
     for name in _THREADS:
         os.environ[name] = "1"
     status = run(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader (head, less) has gone; what is left would fail again, loudly, at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(status)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BrokenPipeError):  # the reader (head, less) has gone
+            stream.flush()
+    os._exit(status)
 
 
 def run(argv: list[str]) -> int:

@@ -47,6 +47,12 @@ _GAUGES: Final[tuple[tuple[str, str, _Reader], ...]] = (
     ("astra_bars_pending", "Bars that wait for confirmation", lambda v: v.status.pending),
     ("astra_inbox_waiting", "Arrivals not stepped yet", lambda v: v.waiting),
     ("astra_uncommitted_records", "Records stepped, not on disk yet", lambda v: v.seq - v.durable_seq),
+    ("astra_uncommitted_age_seconds", "How long the oldest of them has waited", lambda v: v.uncommitted_s),
+    (
+        "astra_verified_seq",
+        "Newest snapshot that a replay has confirmed, its record",
+        lambda v: v.verified_seq,
+    ),
     ("astra_heartbeat_age_seconds", "Time since the event loop went round", lambda v: v.beat_age_s),
     ("astra_feed_connected", "1 while the feed is connected", lambda v: v.is_feed_connected),
     ("astra_var_limit_usd", "VaR limit in force", lambda v: v.var_limit_usd),
@@ -160,6 +166,7 @@ class _OfView(Collector):
             yield CounterMetricFamily(name, says, value=read(view))
         yield _bars(view)
         yield _trading_state(view)
+        yield from _links(view)
         yield from _sinks(view)
 
 
@@ -176,6 +183,18 @@ def _trading_state(view: HealthView) -> Metric:
     for state in TradingState:
         states.add_metric([state.value], float(state is view.status.trading_state))
     return states
+
+
+def _links(view: HealthView) -> Iterator[Metric]:
+    losses = CounterMetricFamily("astra_feed_losses", "Times the feed lost input", labels=["kind"])
+    for kind, count in view.feed_losses.items():
+        losses.add_metric([kind], count)
+    heard = GaugeMetricFamily(
+        "astra_operator_link_connected", "1 while commands sent by a server are heard", labels=["server"]
+    )
+    for server, is_connected in view.operator_links.items():
+        heard.add_metric([server], float(is_connected))
+    yield from (losses, heard)
 
 
 def _sinks(view: HealthView) -> Iterator[Metric]:

@@ -11,7 +11,7 @@ import asyncio
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,8 @@ Received: TypeAlias = tuple[Command, Callable[[], None]]
 #: Field of an entry of the Redis stream; group and consumer that read it.
 FIELD: Final = b"command"
 GROUP: Final = "engine"
+_REDIS: Final = "redis"
+_MQTT: Final = "mqtt"
 _BLOCK_MS: Final = 250
 _POLL_S: Final = 0.2
 _BATCH: Final = 50
@@ -70,6 +72,8 @@ class Admission:
     def __init__(self, keys: Keys, clock: Clock, monotonic_s: Callable[[], float] = stopwatch_s) -> None:
         #: Messages that were not recorded.
         self.dropped = 0
+        #: Whether commands sent by each server reach the engine.
+        self.links: dict[str, bool] = {}
         self._keys = keys
         self._clock = clock
         self._monotonic_s = monotonic_s
@@ -107,12 +111,15 @@ class Admission:
         return True
 
 
-def from_redis(link: RedisLink, instance: str, admission: Admission) -> AsyncIterator[Received]:
+def from_redis(
+    link: RedisLink, instance: str, admission: Admission, may_read: Callable[[Any], Awaitable[bool]]
+) -> AsyncIterator[Received]:
     """Yield the commands of the stream ``astra:<instance>:commands``, until closed; reconnects for ever.
 
-    A consumer group keeps what was read and not confirmed: it is read again after a restart.
+    A consumer group keeps what was read and not confirmed: it is read again after a restart. ``may_read``
+    is asked before each reading, with the client: whether they are for this engine (``engine.app.owner``).
     """
-    return _RedisCommands(link, instance, admission).commands()
+    return _RedisCommands(link, instance, admission, may_read).commands()
 
 
 def from_mqtt(link: MqttLink, instance: str, admission: Admission) -> AsyncIterator[Received]:
@@ -133,7 +140,10 @@ def from_spool(folder: Path, admission: Admission) -> AsyncIterator[Received]:
 
 
 class _RedisCommands:
-    def __init__(self, link: RedisLink, instance: str, admission: Admission) -> None:
+    def __init__(
+        self, link: RedisLink, instance: str, admission: Admission, may_read: Callable[[Any], Awaitable[bool]]
+    ) -> None:
+        self._may_read = may_read
         self._link = link
         self._name = f"astra-{instance}-commands"
         self._key = f"astra:{instance}:commands"
@@ -144,13 +154,18 @@ class _RedisCommands:
 
     async def commands(self) -> AsyncIterator[Received]:
         waits, is_told = waits_s(), False
+        self._admission.links[_REDIS] = False
         while True:
             client: Any = redis_client(self._link, self._name)
             try:
                 await self._make_group(client)
+                self._admission.links[_REDIS] = True
                 after = b"0"  # first what was read before and never confirmed
                 while True:
                     await self._confirm(client)
+                    if not await self._may_read(client):
+                        await asyncio.sleep(_BLOCK_MS / 1_000)
+                        continue
                     entries = await self._read(client, after)
                     waits, is_told = waits_s(), False
                     for id_, fields in entries:
@@ -161,7 +176,8 @@ class _RedisCommands:
                     elif not entries:
                         after = b"0"  # a connection that died may have been given some at its end
             except (RedisError, OSError) as error:
-                is_told = is_told or _tell_lost("redis", error)
+                self._admission.links[_REDIS] = False
+                is_told = is_told or _tell_lost(_REDIS, error)
             finally:
                 with suppress(RedisError, OSError):
                     await client.aclose()
@@ -210,21 +226,30 @@ class _MqttCommands:
 
     async def commands(self) -> AsyncIterator[Received]:
         waits, is_told = waits_s(), False
-        options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+        self._admission.links[_MQTT] = False
         while True:
             client = self._new_client()
             try:
                 async with client:
-                    await client.subscribe(self._topic, options=options)
+                    await self._subscribe(client)
                     if is_cancelled():  # connecting and subscribing may have forgotten it
                         raise asyncio.CancelledError
                     waits, is_told = waits_s(), False
+                    self._admission.links[_MQTT] = True
                     async for message in client.messages:
                         if (received := self._received(client, message)) is not None:
                             yield received
             except (aiomqtt.MqttError, OSError) as error:
-                is_told = is_told or _tell_lost("mqtt", error)
+                self._admission.links[_MQTT] = False
+                is_told = is_told or _tell_lost(_MQTT, error)
             await asyncio.sleep(next(waits))
+
+    async def _subscribe(self, client: aiomqtt.Client) -> None:
+        """Subscribe, or raise ``MqttError``: a broker refuses in its answer, and then delivers nothing."""
+        options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+        granted: Any = await client.subscribe(self._topic, options=options)
+        if granted[0].value != 1:
+            raise aiomqtt.MqttError(f"the broker refused the subscription to {self._topic}: {granted[0]}")
 
     def _new_client(self) -> aiomqtt.Client:
         return mqtt_subscriber(

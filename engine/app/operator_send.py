@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import aiomqtt
-import msgspec
 from redis.exceptions import RedisError
 
+from engine.app import status_document
 from engine.app.addresses import mqtt_link, redis_link
 from engine.app.config import Config
 from engine.app.operator_link import FIELD
@@ -192,12 +192,7 @@ def _state_folder(config: Config) -> StateFolder:
 async def read_status(line: Line) -> Document | None:
     """Return the status document; None if there is none, or none that can be read."""
     data = await line.status()
-    if data is None:
-        return None
-    try:
-        return msgspec.json.decode(data, type=dict[str, Any])
-    except msgspec.DecodeError:
-        return None
+    return None if data is None else status_document.read(data)
 
 
 async def ask(line: Line, command: Command, nonce: str, timeout_s: float) -> CommandJudged | None:
@@ -220,13 +215,13 @@ def verdict_in(status: Document | None, nonce: str) -> CommandJudged | None:
 
 
 def engine_now_ns(status: Document | None, wall_ns: Nanos) -> tuple[Nanos, float]:
-    """Return what time it is for the engine, and how many of its seconds pass in one.
+    """Return what time it is where commands are judged, and how many of its seconds pass in one.
 
-    It is the wall clock, unless the engine plays a tape.
+    It is the wall clock, unless the engine plays a tape: also where the bars close the minutes.
 
     Examples
     --------
-    >>> engine_now_ns({"now_ns": 1_000, "written_ns": 50_000, "speed": 60.0}, 50_002)
+    >>> engine_now_ns({"now_ns": 7, "clock_ns": 1_000, "written_ns": 50_000, "speed": 60.0}, 50_002)
     (1120, 60.0)
     >>> engine_now_ns(None, 7)
     (7, 1.0)
@@ -234,4 +229,5 @@ def engine_now_ns(status: Document | None, wall_ns: Nanos) -> tuple[Nanos, float
     if status is None:
         return wall_ns, 1.0
     speed = float(status["speed"])
-    return int(status["now_ns"]) + round((wall_ns - int(status["written_ns"])) * speed), speed
+    clock_ns = int(status.get("clock_ns") or status["now_ns"])  # an older engine tells only one of them
+    return clock_ns + round((wall_ns - int(status["written_ns"])) * speed), speed

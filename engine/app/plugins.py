@@ -34,7 +34,8 @@ def registry(group: str) -> Registry:
     ----------
     group : str
         ``feeds``, ``live_feeds``, ``strategies`` or ``allocators``. The kinds of ``feeds`` are all that the
-        configuration may name: building one that only streams live raises D030.
+        configuration may name: building one that only streams live raises D030. So are those of
+        ``live_feeds``: building one that is only recorded raises D035.
 
     Raises
     ------
@@ -44,8 +45,13 @@ def registry(group: str) -> Registry:
     """
     kinds = dict(_kinds(group))
     if group == "feeds":
-        live = registry("live_feeds")
-        kinds |= {kind: _only_live(kind, live[kind]) for kind in live if kind not in kinds}
+        live = _kinds("live_feeds")
+        kinds |= {kind: _refusing(live[kind], _only_live(kind)) for kind in live if kind not in kinds}
+    if group == "live_feeds":
+        recorded = _kinds("feeds")
+        kinds |= {
+            kind: _refusing(recorded[kind], _only_recorded(kind)) for kind in recorded if kind not in kinds
+        }
     for kind, plugin in kinds.items():
         if plugin.options.model_config.get("extra") != "forbid":
             raise ConfigError(
@@ -72,18 +78,32 @@ def _kinds(group: str) -> Registry:
     return kinds
 
 
-def _only_live(kind: str, plugin: Plugin[Any]) -> Plugin[Any]:
-    """Return a kind with the options of a live feed, which no replay can build."""
+def _refusing(plugin: Plugin[Any], error: DataError) -> Plugin[Any]:
+    """Return a kind whose options are known, and which cannot be built here."""
 
     def refuse(_options: object, _context: object) -> NoReturn:
-        raise DataError(
-            "D030",
-            f'feed.kind = "{kind}" streams live: there is nothing to replay',
-            "feed.kind",
-            "Run it with  astra run,  or replay recorded bars with  astra replay --data PATH",
-        )
+        raise error
 
     return Plugin(plugin.options, refuse)
+
+
+def _only_live(kind: str) -> DataError:
+    return DataError(
+        "D030",
+        f'feed.kind = "{kind}" streams live: there is nothing to replay',
+        "feed.kind",
+        "Run it with  astra run,  or replay recorded bars with  astra replay --data PATH",
+    )
+
+
+def _only_recorded(kind: str) -> DataError:
+    return DataError(
+        "D035",
+        f'feed.kind = "{kind}" has recorded bars alone: its package names no live feed of that kind',
+        "feed.kind",
+        "Replay it with  astra replay,  or register a live feed under the same name; feeds.paced.PacedBars\n"
+        "plays recorded bars by the clock.",
+    )
 
 
 def _load(entry: EntryPoint) -> Plugin[Any]:

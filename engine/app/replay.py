@@ -16,10 +16,13 @@ from typing import Any, Final, Protocol, Self
 import msgspec
 
 from engine.app import run_files
+from engine.app.attribution import strategies_of
 from engine.app.build import build_text
-from engine.app.config import Config, config_hash
+from engine.app.config import Config
 from engine.app.config_tables import AllocatorTable, BookTable
 from engine.app.keys import keys_from_environment
+from engine.app.resolved import config_hash
+from engine.app.risk_at_end import risk_at_end
 from engine.app.source import Source, fingerprint_of, open_source
 from engine.app.statistics import EquityStatistics, periods_per_year
 from engine.app.wiring import build_loop, read_history
@@ -46,6 +49,10 @@ class Listener(Protocol):
 
     def on_start(self, config: Config, run_name: str, n_symbols: int, n_sessions: int, n_bars: int) -> None:
         """Tell what is about to run; ``n_bars`` 0 when unknown."""
+        ...
+
+    def on_notes(self, lines: Sequence[str]) -> None:
+        """Tell what a live run begins with: servers it has started, a halt that is still in force."""
         ...
 
     def on_effects(self, effects: Sequence[Effect]) -> None:
@@ -131,8 +138,11 @@ class _Run:
     ) -> None:
         self._source = source
         self._config = config
+        self._folder = folder
         self._listener = listener
-        self._statistics = EquityStatistics(periods_per_year(config.universe.calendar))
+        self._statistics = EquityStatistics(
+            periods_per_year(config.universe.calendar, config.universe.bar_min)
+        )
         self._journal = (
             JournalWriter(folder / "journal", _identity(config, folder.name, source.first_day))
             if config.output.journal
@@ -145,6 +155,7 @@ class _Run:
             self._loop.bus.strategies,
             config.output.trace,
             self._statistics.update,
+            self._loop.bus.book,
         )
         # People want to see what is more than the routine of a desk.
         self._routine = ROUTINE_EVENTS if self._loop.bus.desk is not None else 0
@@ -201,7 +212,7 @@ class _Run:
             self._seconds,
             (self._loop.digest.hexdigest(), journal.hexdigest() if journal is not None else None),
             self._config.book.equity_usd,
-        )
+        ) | {**risk_at_end(self._loop.bus.desk), **strategies_of(self._folder, self._config)}
 
 
 def _identity(config: Config, epoch: str, origin_day: int) -> Identity:

@@ -1,8 +1,10 @@
 "use strict";
 (() => {
   const charts = JSON.parse(document.getElementById("chart-data").textContent);
-  const dashes = { main: [], second: [2, 3], limit: [], budget: [7, 4], loss: [] };
-  const widths = { main: 1.5, second: 1.2, limit: 2, budget: 1.5, loss: 1.2 };
+  const dashes = {
+    main: [], second: [2, 3], third: [7, 4], fourth: [9, 3, 2, 3], fifth: [4, 4], sixth: [1, 4], limit: [], budget: [7, 4], loss: [],
+  };
+  const widths = { main: 1.5, limit: 2, budget: 1.5 };
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
   const pad = (n) => String(n).padStart(2, "0");
   const instant = (minute) => new Date(minute * 60000);
@@ -10,12 +12,14 @@
   const time = (d) => `${pad(d.getUTCHours())}:${pad(d.getUTCMinutes())}`;
   const usd = (v) => (v < 0 ? "-$" : "$") + Math.abs(v).toLocaleString("en-US", { maximumFractionDigits: 0 });
   const frac = (v) => `${(v * 100).toFixed(3)}%`;
+  const writers = { usd, frac, number: (v) => String(Number(v.toPrecision(6))) };
 
   // A line that does not move still needs a scale; an unknown one has none of its own.
   function range(unit, min, max) {
     if (min == null) return [0, 1];
     if (min < max) return uPlot.rangeNum(min, max, 0.1, true);
-    return unit === "frac" ? [min - 0.01, max] : [min - 1000, max + 1000];
+    const room = unit === "usd" ? 1000 : 0.01;
+    return [min - room, unit === "frac" ? max : max + room];
   }
 
   // Ticks stand on first bars of sessions while several are in view, and on round minutes within one.
@@ -110,9 +114,37 @@
     u.ctx.restore();
   }
 
+  // Signals by shape, not by colour alone: up is LONG, down is SHORT, a ring is FLAT.
+  function drawMarks(u, marks) {
+    const { ctx, bbox } = u;
+    const r = 4 * (devicePixelRatio || 1);
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    ctx.clip();
+    for (const [row, value, side] of marks) {
+      if (value == null) continue;
+      const x = u.valToPos(row, "x", true);
+      const y = u.valToPos(value, "y", true);
+      const up = side === "LONG" ? -r : r;
+      ctx.fillStyle = ctx.strokeStyle = colour(side === "LONG" ? "active" : side === "SHORT" ? "halted" : "text");
+      ctx.beginPath();
+      if (side === "FLAT") {
+        ctx.arc(x, y, r * 0.75, 0, 2 * Math.PI);
+        ctx.stroke();
+      } else {
+        ctx.moveTo(x - r, y - up);
+        ctx.lineTo(x + r, y - up);
+        ctx.lineTo(x, y + up);
+        ctx.fill();
+      }
+    }
+    ctx.restore();
+  }
+
   function draw(chart) {
     const element = document.getElementById("chart-" + chart.id);
-    const write = chart.unit === "usd" ? usd : frac;
+    const write = writers[chart.unit];
     const n = chart.row.length;
     const axis = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
     const when = (u, v, s, k) => {
@@ -128,7 +160,7 @@
       label: line.label,
       stroke: colour(line.kind),
       dash: dashes[line.kind],
-      width: widths[line.kind],
+      width: widths[line.kind] ?? 1.2,
       fill: line.kind === "loss" ? colour("fill") : undefined,
       points: { show: n < 2 },
       value: shown,
@@ -140,7 +172,7 @@
       axes: [{ ...axis, ...ticks(chart) }, { ...axis, size: 84, values: (u, v) => v.map(write) }],
       series: [{ label: "Time", value: when }, ...series],
       cursor: { drag: { x: true, y: false }, sync: { key: "astra", scales: ["x", null] } },
-      hooks: { drawClear: [(u) => drawSpans(u, chart.spans || [])], draw: [(u) => drawNames(u, chart.lines)] },
+      hooks: { drawClear: [(u) => drawSpans(u, chart.spans || [])], draw: [(u) => drawNames(u, chart.lines), (u) => drawMarks(u, chart.marks || [])] },
     }, [chart.row, ...chart.lines.map((line) => (Array.isArray(line.values) ? line.values : Array(n).fill(line.values)))], element);
     const fit = () => {
       if (element.clientWidth !== plot.width) plot.setSize({ width: element.clientWidth, height: chart.height });

@@ -17,10 +17,13 @@ import jinja2
 import numpy as np
 
 from engine.app import report_figures as figures
+from engine.app import report_risk
+from engine.app import report_strategies as by_strategy
 from engine.app import report_tables as tables
 from engine.app.render import percent, usd
 from engine.app.report_charts import Clock, Line, Span, chart, drawdown_frac, histogram, spans
 from engine.app.report_data import RunData, read_run
+from engine.app.report_spreads import Signals, spread_charts
 from engine.app.statistics import EquityStatistics, periods_per_year
 from engine.app.terminal import exchange_zone
 
@@ -67,10 +70,11 @@ def render_report(data: RunData) -> str:
         HTML. Everything that came from the run is escaped: symbols and configuration are not trusted.
     """
     clock = Clock(*exchange_zone(data.calendar))
-    statistics = EquityStatistics(periods_per_year(data.calendar))
+    statistics = EquityStatistics(periods_per_year(data.calendar, data.bar_min))
     statistics.update(data.book.ts_ns, data.book.numbers["equity_usd"])
     found = spans(data.risk.texts["state"])
-    charts = _charts(data, found, clock)
+    by_strategies = by_strategy.strategies_chart(data, clock)
+    charts = [*_charts(data, found, clock), *by_strategies, *_spread_charts(data, clock)]
     scripts = [_asset("vendor/uplot/uPlot.iife.min.js"), _asset("report.js")]
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -86,6 +90,7 @@ def render_report(data: RunData) -> str:
         figures=figures.key_figures(data, statistics),
         charts=charts,
         chart_data=_json(charts),
+        attribution=by_strategy.attribution_grid(data.summary),
         sessions=tables.sessions_grid(data, statistics),
         states=tables.states_grid(data, found, clock),
         signals=tables.signals_grid(data),
@@ -96,7 +101,9 @@ def render_report(data: RunData) -> str:
         bars=tables.bars_grid(data.summary),
         notes=tables.notes_grid(data.summary),
         alerts=tables.alerts_grid(data.alerts, clock),
-        var_method=figures.var_method(data.config),
+        var_method=report_risk.var_method(data.config),
+        positions=report_risk.positions_grid(data.summary),
+        strategies=report_risk.strategies_grid(data.summary),
         scripts=scripts,
         script_hashes=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
         styles=[_asset(name) for name in ("vendor/uplot/uPlot.min.css", "report.css")],
@@ -140,6 +147,7 @@ def _charts(data: RunData, found: list[Span], clock: Clock) -> list[dict[str, An
         charts += [
             {
                 "id": "equity",
+                "section": "equity",
                 "title": "Equity",
                 "height": 240,
                 "alt": _alt("Equity", usd, equity),
@@ -147,6 +155,7 @@ def _charts(data: RunData, found: list[Span], clock: Clock) -> list[dict[str, An
             },
             {
                 "id": "drawdown",
+                "section": "equity",
                 "title": "Drawdown",
                 "height": 140,
                 "alt": f"The largest drawdown was {percent(abs(float(np.nanmin(drawdown))), 3)}.",
@@ -180,12 +189,26 @@ def _var_chart(data: RunData, found: list[Span], clock: Clock) -> dict[str, Any]
     ]
     return {
         "id": "var",
+        "section": "risk",
         "title": "VaR against its limit",
         "height": 260,
         "alt": " ".join(word for word in words if word),
         "spans": [(span.start, span.stop, span.state) for span in found[:_SPANS_MAX]],
         **chart(data.risk.ts_ns, lines, "usd", clock),
     }
+
+
+def _spread_charts(data: RunData, clock: Clock) -> list[dict[str, Any]]:
+    """Return the charts of the spreads that were traced, with their signals."""
+    signals = data.signals
+    names = list(zip(signals.texts["strategy"], signals.texts["spread"], strict=True))
+    entries = {str(table.get("name")): table.get("entry_z") for table in data.config.get("strategy", ())}
+    charts = []
+    for number, path in enumerate(data.paths):
+        rows = [k for k, name in enumerate(names) if name == (path.strategy, path.spread)]
+        own = Signals(signals.ts_ns[rows], [signals.texts["side"][k] for k in rows])
+        charts += spread_charts(path, own, figures.finite(entries.get(path.strategy)), clock, number)
+    return charts
 
 
 def _alt(name: str, write: Any, values: Any) -> str:

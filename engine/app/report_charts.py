@@ -104,8 +104,15 @@ class Line(msgspec.Struct, frozen=True):
     values: FloatArray
 
 
-def chart(ts_ns: IntArray, lines: Sequence[Line], unit: str, clock: Clock) -> dict[str, Any]:
-    """Thin the lines of one chart to about ``POINTS_MAX`` common points.
+def chart(
+    ts_ns: IntArray,
+    lines: Sequence[Line],
+    unit: str,
+    clock: Clock,
+    points_max: int = POINTS_MAX,
+    kept: IntArray | None = None,
+) -> dict[str, Any]:
+    """Thin the lines of one chart to about ``points_max`` common points.
 
     Parameters
     ----------
@@ -113,8 +120,11 @@ def chart(ts_ns: IntArray, lines: Sequence[Line], unit: str, clock: Clock) -> di
     lines : sequence of Line, each of shape (n,)
         A constant line is sent as one number.
     unit : str
-        ``usd`` or ``frac``.
+        ``usd``, ``frac`` or ``number``.
     clock : Clock
+    points_max : int
+    kept : IntArray or None
+        Rows that are never left out.
 
     Returns
     -------
@@ -123,11 +133,9 @@ def chart(ts_ns: IntArray, lines: Sequence[Line], unit: str, clock: Clock) -> di
         point), ``sessions`` (row and time of each session's first bar), ``lines``.
     """
     moving = [line for line in lines if _constant(line.values) is None]
-    rows = np.unique(
-        np.concatenate([extremes(line.values, POINTS_MAX // len(moving)) for line in moving])
-        if moving
-        else np.array([0, len(ts_ns) - 1])
-    )
+    chosen = [extremes(line.values, points_max // len(moving)) for line in moving]
+    ends = np.array([0, len(ts_ns) - 1])
+    rows = np.unique(np.concatenate([*(chosen or [ends]), *([] if kept is None else [kept])]))
     starts = session_starts(ts_ns)
     return {
         "unit": unit,

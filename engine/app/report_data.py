@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.app.report_charts import Z_EDGES, session_starts, utc_day, z_bins
+from engine.app.report_spreads import DRAWN, Paths, SpreadPath
 from engine.errors import DataError
 from engine.events import BoolArray, FloatArray, IntArray
 from engine.sinks.run_folder import SCHEMAS
@@ -24,6 +25,7 @@ _COLUMNS: Final = {
     "fills": ("ts", "symbol", "quantity", "price_usd", "cost_usd"),
     "book": ("ts", "equity_usd", "gross_usd"),
     "risk": ("ts", "var_usd", "var_upper_usd", "state"),
+    "sleeves": ("ts", "strategy", "spread", "pnl_usd"),
 }
 
 
@@ -54,7 +56,7 @@ class SpreadZ(msgspec.Struct, frozen=True):
 class RunData(msgspec.Struct, frozen=True):
     """Everything a report is made from.
 
-    ``z_counts`` has shape (len(Z_EDGES) - 1,), all zero without a trace.
+    ``z_counts`` has shape (len(Z_EDGES) - 1,), all zero without a trace; ``paths`` are of its first spreads.
     """
 
     name: str
@@ -67,9 +69,11 @@ class RunData(msgspec.Struct, frozen=True):
     fills: Columns
     book: Columns
     risk: Columns
+    sleeves: Columns
     alerts: list[dict[str, Any]]
     z_counts: IntArray
     z_spreads: list[SpreadZ]
+    paths: list[SpreadPath]
 
     @property
     def var_limit_usd(self) -> float | None:
@@ -81,6 +85,11 @@ class RunData(msgspec.Struct, frozen=True):
     def calendar(self) -> str:
         """The calendar of the configuration."""
         return str(self.config.get("universe", {}).get("calendar", "24/7"))
+
+    @property
+    def bar_min(self) -> int:
+        """Minutes of a bar."""
+        return int(self.config.get("universe", {}).get("bar_min", 1))
 
 
 def read_run(folder: Path) -> RunData:
@@ -104,8 +113,8 @@ def read_run(folder: Path) -> RunData:
         config = tomllib.loads(config_text)
     except tomllib.TOMLDecodeError as error:
         raise _damaged(config_path, error) from None
-    z_counts, z_spreads = _read_trace(folder / "trace.parquet")
-    tables = {name: _read_table(folder / f"{name}.parquet", name) for name in _COLUMNS}
+    moments, paths = _read_trace(folder / "trace.parquet")
+    tables = {name: read_table(folder, name, needed) for name, needed in _COLUMNS.items()}
     return RunData(
         name=folder.name,
         run=run,
@@ -113,8 +122,9 @@ def read_run(folder: Path) -> RunData:
         config=config,
         config_text=config_text,
         alerts=_read_alerts(folder / "alerts.jsonl"),
-        z_counts=z_counts,
-        z_spreads=z_spreads,
+        z_counts=moments.z_counts,
+        z_spreads=moments.spreads(),
+        paths=paths.spreads(),
         **tables,
     )
 
@@ -160,9 +170,23 @@ def _read_alerts(path: Path) -> list[dict[str, Any]]:
     return alerts
 
 
-def _read_table(path: Path, name: str) -> Columns:
-    """Read the columns that the report uses, of a table that may be absent."""
-    needed = _COLUMNS[name]
+def read_table(folder: Path, name: str, needed: tuple[str, ...]) -> Columns:
+    """Read columns of a table of a run folder; one that is absent counts as empty.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Of the table, without its suffix.
+    needed : tuple of str
+        Columns, ``ts`` among them.
+
+    Raises
+    ------
+    DataError
+        D013 if the file cannot be read or lacks a column.
+    """
+    path = folder / f"{name}.parquet"
     if not path.exists():
         return Columns(np.empty(0, dtype=np.int64), *_empty(name, needed))
     try:
@@ -194,7 +218,9 @@ def _columns(file: pq.ParquetFile, needed: tuple[str, ...]) -> Columns:
         stop = row + batch.num_rows
         ts_ns[row:stop] = _ts_ns(batch.column("ts"))
         for name, column in numbers.items():
-            column[row:stop] = batch.column(name).to_numpy(zero_copy_only=False)
+            values = batch.column(name)
+            is_instant = pa.types.is_timestamp(values.type)  # to a microsecond, as a number
+            column[row:stop] = _ts_ns(values) if is_instant else values.to_numpy(zero_copy_only=False)
         for name, column_words in texts.items():
             # A few words stand in very many rows: they share their strings.
             coded = batch.column(name).fill_null("").dictionary_encode()
@@ -252,15 +278,16 @@ class _Moments:
         return found
 
 
-def _read_trace(path: Path) -> tuple[IntArray, list[SpreadZ]]:
-    """Read z a batch at a time: a trace can be larger than memory."""
-    moments = _Moments()
+def _read_trace(path: Path) -> tuple[_Moments, Paths]:
+    """Read a trace a batch at a time: it can be larger than memory."""
+    moments, paths = _Moments(), Paths()
     if path.exists():
         try:
             for batch in pq.ParquetFile(path).iter_batches(
-                _BATCH_ROWS, columns=["ts", "strategy", "spread", "z"]
+                _BATCH_ROWS, columns=["ts", "strategy", "spread", *DRAWN]
             ):
                 moments.add(batch)
+                paths.add(batch, _ts_ns(batch.column("ts")))
         except (pa.ArrowException, OSError, KeyError) as error:
             raise _damaged(path, error) from None
-    return moments.z_counts, moments.spreads()
+    return moments, paths

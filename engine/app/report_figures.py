@@ -1,10 +1,9 @@
-"""What a report says outside its tables: key figures, the words about VaR, what identifies the run."""
+"""What a report says outside its tables: key figures, and what identifies the run."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -96,23 +95,6 @@ def _round_trips(data: RunData) -> Figure:
     if rate is None:
         return Figure("Round trips", "0", "the whole book, flat to flat")
     return Figure("Round trips", f"{len(pnl_usd):,}", f"{percent(rate, 0)} won; the whole book, flat to flat")
-
-
-def var_method(config: Mapping[str, Any]) -> str:
-    """Say in two sentences what the VaR is, and what it cannot know."""
-    risk = config.get("risk", {})
-    confidence, days = float(risk.get("confidence", 0.99)), f"{float(risk.get('horizon_days', 10)):g}"
-    scenarios, seed = risk.get("scenarios", 5_000), risk.get("seed", 7)
-    return (
-        f"VaR is the loss that a book held unchanged for {days} days should exceed in "
-        f"{(1.0 - confidence) * 100:.3g} of 100 cases if returns are normal with the covariance estimated "
-        "from the bars so far: the larger of the analytic figure and of a Monte Carlo over "
-        f"{scenarios:,} scenarios drawn once (seed {seed}), where “upper” adds the sampling error of the "
-        "latter. "
-        "It knows neither fat tails nor jumps, neither a break of correlations nor the cost of getting out, "
-        f"and it scales one day to {days} by the square root of time, so larger losses must be expected, "
-        "and more often than it says."
-    )
 
 
 def run_facts(data: RunData) -> list[tuple[str, str]]:

@@ -28,6 +28,10 @@ _NOTES: Final = {
     "admitted": "passed the cointegration test",
     "not_admitted": "failed the cointegration test; not traded",
     "admission_off": "traded without a cointegration test",
+    "mispriced": "entered: the future and its fair value are apart",
+    "converged": "left: the mispricing has gone",
+    "rolled": "left before expiry with some mispricing remaining",
+    "not_neutral": "both legs are on one side: net exposure is all of gross",
 }
 
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from engine.app.build import installed_version, version_of
-from engine.app.config import Config, config_hash, load, resolved_toml
+from engine.app.config import Config, load
+from engine.app.resolved import config_hash, resolved_toml
 from engine.app.source import fingerprint_of
 from engine.app.statistics import EquityStatistics
 from engine.clock import instant_name, wall_ns
@@ -90,7 +91,7 @@ def read_command_file(path: Path | None) -> tuple[list[Command], str]:
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError("O003", f"cannot read commands: {error}", str(path)) from None
     commands: list[Command] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         try:
             commands += read_commands(line)
         except msgspec.MsgspecError as error:
@@ -185,7 +186,7 @@ def write(
             "first": config.universe.first,
             "last": config.universe.last,
         },
-        "seed": config.risk.seed,
+        "seed": getattr(config.risk, "seed", None),  # a model without chance has none
         "commands": _COMMANDS_NAME if command_text else None,
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -225,5 +226,7 @@ def read_past_run(folder: Path, data: Path | None) -> PastRun:
     now = fingerprint_of(config)
     if now != bars["fingerprint"]:
         hint = "The result would be another. Name the bars of the run with --data."
-        raise DataError("D012", "the bars have changed since the run", bars["path"], hint)
+        raise DataError(
+            "D012", "the bars, or a file of a strategy, have changed since the run", bars["path"], hint
+        )
     return PastRun(config, digest, journal_digest, folder / commands if commands else None)

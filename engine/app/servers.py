@@ -2,7 +2,7 @@
 
 For trying Astra out without installing anything (``astra run --with-servers``), and for its tests. They come
 with the extra ``servers``: Valkey, which speaks Redis, and an MQTT 5 broker. Each ends when the process that
-started it ends, in whatever way: a watchdog waits on a pipe whose other end only that process has.
+started it ends, in whatever way.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from engine.app.child import Leash, public_environment
 from engine.clock import stopwatch_s
 from engine.errors import ServiceError
 from engine.links import MqttLink, RedisLink
@@ -28,9 +29,9 @@ _HOST: Final = "127.0.0.1"
 _POLL_S: Final = 0.01
 _START_S: Final = 20.0
 _STOP_S: Final = 5.0
+#: How long the server of an engine that was killed may take to end, and to free the port.
+_HANDOVER_S: Final = 2.0
 _LOG_TAIL: Final = 400
-#: Keys of operators and vendors are none of a server's business.
-_PRIVATE: Final = ("ASTRA_", "APCA_")
 
 _REDIS: Final = """bind {host}
 port {port}
@@ -227,11 +228,7 @@ class MqttBroker:
 
 
 class _Child:
-    """A running server and the watchdog that ends it when this process is gone.
-
-    Both are in sessions of their own, so that Ctrl-C in a terminal reaches only the engine, which still has
-    to hand over what it knows.
-    """
+    """A running server, which ends when this process is gone."""
 
     def __init__(
         self, name: str, port: int, command: Sequence[str], log: Path, is_ready: Callable[[int], bool]
@@ -244,13 +241,9 @@ class _Child:
                 stdout=sink,
                 stderr=sink,
                 start_new_session=True,
-                env={name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)},
+                env=public_environment(),
             )
-        self._watchdog = subprocess.Popen(  # noqa: S603 - our own command line
-            ["/bin/sh", "-c", 'read -r _; kill -9 "$1"', "watchdog", str(self._process.pid)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
+        self._leash = Leash(self._process.pid)
         deadline_s = stopwatch_s() + _START_S
         while not is_ready(port):
             if self._process.poll() is not None or stopwatch_s() > deadline_s:
@@ -266,11 +259,7 @@ class _Child:
 
     def end(self, how: str) -> None:
         """``terminate``, and kill what does not listen; or ``kill`` at once."""
-        # The watchdog first: it must not aim at a process id that somebody else has by then.
-        self._watchdog.kill()
-        self._watchdog.wait()
-        if self._watchdog.stdin is not None:
-            self._watchdog.stdin.close()
+        self._leash.release()
         if how == "terminate":
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -310,11 +299,13 @@ def _private_file(path: Path, text: str) -> Path:
 def _port_of(folder: Path) -> int:
     """Return the port a folder has had before if it is free, else a free one, and note it."""
     note = folder / "port"
-    with suppress(OSError, ValueError), socket.socket() as probe:
+    with suppress(OSError, ValueError):
         port = int(note.read_text(encoding="ascii"))
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((_HOST, port))
-        return port
+        deadline_s = stopwatch_s() + _HANDOVER_S
+        while (refusal := _refusal(port)) is not None and stopwatch_s() < deadline_s:
+            time.sleep(_POLL_S)
+        if refusal is None:
+            return port
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
         port = int(probe.getsockname()[1])
@@ -323,19 +314,26 @@ def _port_of(folder: Path) -> int:
     return port
 
 
-def _refuse_taken(name: str, port: int) -> None:
-    """Another server on this port would answer in place of ours."""
+def _refusal(port: int) -> OSError | None:
+    """Return why a port cannot be had; None if it is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
         except OSError as error:
-            raise ServiceError(
-                "S011",
-                f"the {name} server cannot have port {port}: {error.strerror}",
-                f"{_HOST}:{port}",
-                "Another server listens there: name it in the configuration, or choose another port.",
-            ) from None
+            return error
+    return None
+
+
+def _refuse_taken(name: str, port: int) -> None:
+    """Another server on this port would answer in place of ours."""
+    if (error := _refusal(port)) is not None:
+        raise ServiceError(
+            "S011",
+            f"the {name} server cannot have port {port}: {error.strerror}",
+            f"{_HOST}:{port}",
+            "Another server listens there: name it in the configuration, or choose another port.",
+        )
 
 
 def _listens(port: int) -> bool:

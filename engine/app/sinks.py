@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.app.config import Config
 from engine.links import MqttLink, RedisLink
 from engine.ports import Sink
+from engine.secret import secret
 from engine.sinks.alert_file import AlertFile
 from engine.sinks.messages import Wire
 
@@ -40,9 +41,10 @@ def sinks_of(
         from engine.sinks.mqtt import MqttSink
 
         sinks["mqtt"] = MqttSink(mqtt, wire)
-    urls = os.environ.get(APPRISE_URLS, "")
+    urls = secret(APPRISE_URLS, os.environ)
     if config.alerts is not None and urls:
         from engine.sinks.notify import notify_sinks
 
-        sinks |= notify_sinks(urls, wire.instance, config.alerts.severity)
+        severity, is_required = config.alerts.severity, config.alerts.required
+        sinks |= notify_sinks(urls, wire.instance, severity, greets=is_required)
     return sinks

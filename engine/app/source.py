@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from engine.app.config import Config
+from engine.app.config import PATH_KEYS, Config
 from engine.app.config_errors import symbols_absent
 from engine.app.plugins import registry
 from engine.events import SECOND_NS, Nanos, Record
 from engine.ports import Feed
 from feeds.calendars import zone_of
 from feeds.context import FeedContext
-from feeds.files import fingerprint, symbols_in
+from feeds.files import FileOptions, fingerprint, symbols_in
 
 
 class Source:
@@ -69,11 +70,11 @@ def open_source(config: Config, last_ns: Nanos | None = None) -> Source:
         to_ns = last_ns
     options: Any = config.feed.options
     path: Path | None = getattr(options, "path", None)
-    if path is not None and path.exists():
+    if isinstance(options, FileOptions) and path is not None and path.exists():
         absent = symbols_absent(config.source, config.symbol_paths, symbols_in(path), str(path))
         if absent is not None:
             raise absent
-    context = FeedContext(config.symbols, config.universe.calendar, from_ns, to_ns)
+    context = FeedContext(config.symbols, config.universe.calendar, from_ns, to_ns, config.universe.bar_min)
     feed = registry("feeds")[config.feed.kind].build(options, context)
     return Source(feed, str(path or config.feed.kind))
 
@@ -89,10 +90,26 @@ def span_of(config: Config) -> tuple[Nanos | None, Nanos | None]:
 
 
 def fingerprint_of(config: Config) -> str:
-    """Return the SHA-256 of the configured bars as they are now, or the options that make them."""
+    """Return the SHA-256 of what a run reads as it is now: the bars (or the options that make them).
+
+    The files that strategies read are part of it, where there are any.
+    """
     options: Any = config.feed.options
     path: Path | None = getattr(options, "path", None)
-    return fingerprint(path) if path is not None else f"{config.feed.kind} {options.model_dump_json()}"
+    bars = fingerprint(path) if path is not None else f"{config.feed.kind} {options.model_dump_json()}"
+    files = files_of_strategies(config)
+    if not files:
+        return bars
+    digest = hashlib.sha256(bars.encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def files_of_strategies(config: Config) -> list[Path]:
+    """Return the files that strategies read, in the order of the configuration."""
+    given = [getattr(table.options, key, None) for table in config.strategy for key in PATH_KEYS]
+    return [path for path in given if isinstance(path, Path)]
 
 
 def _instant(text: str, zone: ZoneInfo, *, is_end: bool) -> Nanos:

@@ -16,7 +16,7 @@ from engine.errors import ServiceError
 from engine.events import SECOND_NS, Nanos
 
 #: What belongs to one epoch, and is put aside when a new one begins.
-_OF_AN_EPOCH: Final = ("journal", "snapshots", "cursors.json")
+_OF_AN_EPOCH: Final = ("journal", "snapshots", "cursors.json", "config.toml")
 
 
 class StateFolder(msgspec.Struct, frozen=True):
@@ -43,6 +43,21 @@ class StateFolder(msgspec.Struct, frozen=True):
     def marker(self) -> Path:
         """The durable halt."""
         return self.root / "halt.marker"
+
+    @property
+    def nonces(self) -> Path:
+        """Commands of the epoch before that must not count again; there until the journal has them."""
+        return self.root / "nonces.json"
+
+    @property
+    def undelivered(self) -> Path:
+        """Alerts of the epoch before that a sink never got; there until the journal has them."""
+        return self.root / "undelivered.json"
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration of the run, without secrets."""
+        return self.root / "config.toml"
 
     @property
     def status(self) -> Path:

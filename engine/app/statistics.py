@@ -19,21 +19,24 @@ SESSIONS_MIN: Final = 20
 _FLAT_USD: Final = 0.005
 
 
-def periods_per_year(calendar: str) -> float:
-    """Return the bars of one year: sessions a year times minutes of a regular session.
+def periods_per_year(calendar: str, bar_min: int = 1) -> float:
+    """Return the bars of one year: sessions a year times bars of a regular session.
 
     Parameters
     ----------
     calendar : str
         ``"24/7"``, or the name of an exchange that exchange-calendars knows.
+    bar_min : int
+        Minutes of a bar; no bar is longer than its session.
 
     Examples
     --------
-    >>> periods_per_year("XNYS"), periods_per_year("24/7")
-    (98280.0, 525600.0)
+    >>> periods_per_year("XNYS"), periods_per_year("24/7"), periods_per_year("XNYS", 1440)
+    (98280.0, 525600.0, 252.0)
     """
     days = 365.0 if calendar == AROUND_THE_CLOCK else 252.0
-    return days * minutes_per_session(calendar)
+    session_min = minutes_per_session(calendar)
+    return days * math.ceil(session_min / min(bar_min, session_min))
 
 
 class EquityStatistics:

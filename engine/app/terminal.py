@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from zoneinfo import ZoneInfo
 
 from engine.app.render import percent, rate, usd
+from engine.app.terminal_text import closing, counted, shown
 from engine.events import (
     SECOND_NS,
     Alert,
@@ -57,6 +58,9 @@ class Silent:
 
     def on_start(self, config: Config, run_name: str, n_symbols: int, n_sessions: int, n_bars: int) -> None:
         """Ignore the start."""
+
+    def on_notes(self, lines: Sequence[str]) -> None:
+        """Ignore notes."""
 
     def on_effects(self, effects: Sequence[Effect]) -> None:
         """Ignore effects."""
@@ -131,13 +135,22 @@ class Terminal:
         ]
         data = shown(getattr(config.feed.options, "path", config.feed.kind))
         bars = f"{n_bars:,} bars" if n_bars else "bars as they come"
-        self._write(f"astra {self._version}  {self._title}{run_name}   PAPER  seed {risk.seed}")
-        sessions = f"{_count(n_sessions, 'session')} " if n_sessions else ""
+        self._write(
+            f"astra {self._version}  {self._title}{run_name}   PAPER{_option(risk, 'seed', '  seed {:d}')}"
+        )
+        sessions = f"{counted(n_sessions, 'session')} " if n_sessions else ""
         self._write(f"data   {data}  {n_symbols} symbols  {sessions}{self._calendar}  {bars}")
         self._write("   ".join(word for word in words if word))
         self._write("")
         if self._stream.isatty() and self._is_limited:
             self._start_bar(n_bars)
+
+    def on_notes(self, lines: Sequence[str]) -> None:
+        """Print what a live run begins with, below the header."""
+        for line in lines:
+            self._write(line)
+        if lines:
+            self._write("")
 
     def on_effects(self, effects: Sequence[Effect]) -> None:
         """Print what a person wants to see of a batch."""
@@ -302,80 +315,12 @@ class Terminal:
         self._progress.start()
 
 
-def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float) -> str:
-    """Write the closing block of a run.
-
-    Parameters
-    ----------
-    summary : mapping
-        As in ``summary.json``.
-    folder : Path
-        The run folder.
-    limit_usd : float
-        The limit at the end.
-    """
-    counts = [_count(summary[key], key[:-1]) for key in ("halts", "signals", "rebalances")]
-    rejected = sum(summary.get("rejected", {}).values())
-    if rejected:
-        reasons = ", ".join(f"{n:,} {reason}" for reason, n in sorted(summary["rejected"].items()))
-        counts.append(f"{_count(rejected, 'bar')} rejected ({reasons})")
-    gain, share = (
-        usd(summary["pnl_usd"], is_signed=True),
-        percent(summary["total_return_frac"], is_signed=True),
-    )
-    costs, carry = usd(summary["costs_usd"]), usd(summary["funding_usd"], is_signed=True)
-    var = f"last {usd(summary['var_last_usd'])}  peak {usd(summary['var_peak_usd'])}  of {usd(limit_usd)}"
-    seconds, speed = summary["seconds"], summary["bars_per_s"]
-    is_whole = summary.get("exit_reason", "completed") in {"completed", "halted"}
-    ended = "finished" if is_whole else str(summary["exit_reason"]).upper()
-    lines = [
-        f"{ended} in {seconds:.1f} s ({rate(speed)} bars/s)   {', '.join(counts)}",
-        f"P&L       {gain}  ({share})    costs {costs}   carry {carry}",
-        f"drawdown  {percent(summary['max_drawdown_frac'])}    Sharpe  {sharpe_text(summary)}",
-        f"VaR       {var}",
-        *_noted(summary.get("notes", ())),
-        f"digest    {summary['digest']}",
-        f"report    {shown(folder / 'report.html')}",
-    ]
-    return "\n".join(lines)
-
-
-def _noted(notes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Count what strategies said of their spreads: why a run has no signals, or which noise is a guess."""
-    counts = Counter(str(note["note"]).replace("_", " ") for note in notes)
-    return [f"spreads   {', '.join(f'{n} {note}' for note, n in sorted(counts.items()))}"] if counts else []
-
-
-def sharpe_text(summary: Mapping[str, Any]) -> str:
-    """Write the Sharpe ratio with its standard error, or why there is none.
-
-    Examples
-    --------
-    >>> sharpe_text({"sharpe": None, "sharpe_reason": "5 sessions (needs 20)"})
-    'not shown: 5 sessions (needs 20)'
-    >>> sharpe_text({"sharpe": 1.204, "sharpe_se": 2.0, "sessions": 63})
-    '1.20 +/- 2.00 (63 sessions)'
-    """
-    if summary["sharpe"] is None:
-        return f"not shown: {summary['sharpe_reason']}"
-    sessions = _count(summary["sessions"], "session")
-    return f"{summary['sharpe']:.2f} +/- {summary['sharpe_se']:.2f} ({sessions})"
-
-
 def exchange_zone(calendar: str) -> tuple[tzinfo, str]:
     """Return the local time of an exchange and its short name, as people there write it."""
     from feeds.calendars import zone_of
 
     zone = ZoneInfo(zone_of(calendar))
     return zone, _SHORT_ZONE.get(zone.key, zone.key.rpartition("/")[2])
-
-
-def shown(path: object) -> str:
-    """Write a path relative to the working folder where it lies inside."""
-    try:
-        return str(Path(str(path)).relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def _share(var_usd: float, limit_usd: float) -> str:
@@ -386,10 +331,6 @@ def _share(var_usd: float, limit_usd: float) -> str:
 def _option(options: object, key: str, form: str) -> str:
     value = getattr(options, key, None)
     return form.format(value) if isinstance(value, int | float) else ""
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _day(local: datetime) -> str:

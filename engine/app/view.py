@@ -12,11 +12,15 @@ from engine.app.build import installed_version
 from engine.app.config import Config
 from engine.app.config_tables import AlertsTable
 from engine.app.daemon import Daemon
+from engine.app.edges import DiskWatch
 from engine.app.health_view import HealthView, Phase
+from engine.app.losses import losses_of
 from engine.app.operator_link import Admission
 from engine.app.sinks import FILE
 from engine.app.status_document import Extras, document, encode
+from engine.app.upkeep import Upkeep
 from engine.app.watchdog import Watchdog
+from engine.app.wiring import at_least_two_bars
 from engine.clock import wall_ns
 from engine.controls import VAR_LIMIT
 from engine.errors import ServiceError
@@ -40,6 +44,8 @@ class View(msgspec.Struct):
     watchdog: Watchdog
     feed: LiveFeed
     admission: Admission
+    upkeep: Upkeep
+    disk: DiskWatch
     phase: Phase = Phase.RECOVERING
 
     def still(self) -> HealthView:
@@ -57,12 +63,17 @@ class View(msgspec.Struct):
             sessions=parts.sessions,
             seq=parts.loop.seq,
             durable_seq=daemon.durable_seq,
+            verified_seq=self.upkeep.verified_seq,
+            uncommitted_s=self.disk.waits_s(),
+            commit_max_s=self.disk.commit_max_s,
             waiting=daemon.inbox.waiting,
             beat_age_s=self.watchdog.beat_age_s,
             var_limit_usd=settings[VAR_LIMIT].value if VAR_LIMIT in settings else float("nan"),
-            bar_max_age_min=self.config.daemon.feed_silence_max_min,
+            bar_max_age_min=at_least_two_bars(self.config, self.config.daemon.feed_silence_max_min),
             is_feed_connected=feed["is_connected"],
             feed_reconnects=feed["reconnects"],
+            feed_losses=feed["losses"],
+            operator_links=dict(self.admission.links),
             sinks=self.couriers.figures,
             required=self._required if alerts.required else frozenset(),
             sink_silence_max_s=alerts.silence_max_s,
@@ -81,13 +92,16 @@ class View(msgspec.Struct):
             epoch=parts.identity.epoch,
             version=installed_version(),
             phase=self.phase,
+            clock_ns=parts.clock.now_ns(),
             written_ns=wall_ns(),
             speed=parts.clock.speed,
             durable_seq=self.daemon.durable_seq,
+            verified_seq=self.upkeep.verified_seq,
             verdicts=self.daemon.durable_verdicts,
             outbox=pending,
             feed=self._feed(),
             commands_dropped=self.admission.dropped,
+            operator_links=dict(self.admission.links),
         )
         return encode(document(parts.loop, self._now_ns, extras))
 
@@ -101,12 +115,8 @@ class View(msgspec.Struct):
 
     def sinks_silent_s(self) -> float:
         """For how long a required sink has left an urgent effect undelivered, seconds."""
-        waits = (
-            figures.waiting_s
-            for (name, lane), figures in self.couriers.figures.items()
-            if lane == "urgent" and name in self._required
-        )
-        return max(waits, default=0.0)
+        waits = self.couriers.waiting_s("urgent")
+        return max((waits[name] for name in self._required), default=0.0)
 
     async def require_sinks(self) -> None:
         """Return once every sink but the file has answered.
@@ -149,4 +159,5 @@ class View(msgspec.Struct):
             "kind": self.config.feed.kind,
             "is_connected": bool(getattr(self.feed, "is_connected", True)),
             "reconnects": int(getattr(self.feed, "reconnects", 0)),
+            "losses": losses_of(self.feed),
         }

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 import risk
 from engine.app.adjustable import controls_of
 from engine.app.config import Config
+from engine.app.config_tables import InstrumentTable
 from engine.app.plugins import registry
 from engine.book import Book, Funding
 from engine.bus import Bus
@@ -25,14 +27,16 @@ from engine.ports import (
     Allocator,
     AllocatorContext,
     DailyHistory,
+    Instrument,
     Layout,
     Spread,
     Strategy,
     StrategyContext,
 )
+from engine.quotes import Quotes
 from engine.sessions import Sessions
 from engine.slices import Slicer
-from feeds.calendars import minutes_per_session
+from feeds.calendars import day_of, minutes_per_session
 from risk.actor import RiskActor
 from risk.gate import RiskGate
 from risk.limits import HaltLatch
@@ -41,15 +45,40 @@ from risk.limits import HaltLatch
 _HORIZON_MIN = 60.0
 
 
-def layout_of(symbols: tuple[str, ...], spreads: Sequence[Spread], singles: Sequence[str]) -> Layout:
+def at_least_two_bars(config: Config, limit_min: int) -> int:
+    """Return a limit on age in session minutes: one missing bar, however long, is no reason to halt."""
+    bar_min = config.universe.bar_min
+    if bar_min == 1:
+        return limit_min
+    return max(limit_min, 2 * min(bar_min, minutes_per_session(config.universe.calendar)))
+
+
+def layout_of(
+    symbols: tuple[str, ...],
+    spreads: Sequence[Spread],
+    singles: Sequence[str],
+    instruments: tuple[Instrument, ...] = (),
+) -> Layout:
     """Lay out the legs: two for each spread, then one for each name of the opening book."""
     index = {symbol: i for i, symbol in enumerate(symbols)}
-    legs = [(index[name], k) for k, spread in enumerate(spreads) for name in (spread.y, spread.x)]
+    legs = [(index[name], k) for k, spread in enumerate(spreads) for name in (spread.y, spread.x or spread.y)]
     legs += [(index[name], len(spreads) + k) for k, name in enumerate(singles)]
     table = np.array(legs, dtype=np.int64).reshape(-1, 2)
     return Layout(
-        symbols, tuple(spreads), table[:, 0].copy(), table[:, 1].copy(), len(spreads) + len(singles)
+        symbols,
+        tuple(spreads),
+        table[:, 0].copy(),
+        table[:, 1].copy(),
+        len(spreads) + len(singles),
+        instruments,
     )
+
+
+def quotes_of(config: Config) -> Quotes:
+    """Return what turns the quotes of a run into USD, as its trading desk does."""
+    layout = layout_of(config.symbols, (), (), instruments_of(config))
+    age_max_min = at_least_two_bars(config, config.risk.price_max_age_min)
+    return Quotes(layout, age_max_min, config.universe.bar_min)
 
 
 def build_loop(
@@ -81,16 +110,24 @@ def build_loop(
         Ready for its first record.
     """
     symbols = config.symbols
-    session_min = minutes_per_session(config.universe.calendar)
-    horizon_min = float(getattr(config.allocator.options, "horizon_min", _HORIZON_MIN))
+    session_min, bar_min = minutes_per_session(config.universe.calendar), config.universe.bar_min
+    instruments = instruments_of(config)
+    weighed = getattr(config.allocator.options, "horizon_min", None)
+    shared = StrategyContext(
+        "",
+        symbols,
+        float(_HORIZON_MIN if weighed is None else weighed),
+        session_min,
+        history,
+        bar_min,
+        instruments,
+        is_horizon_weighed=weighed is not None,
+    )
     strategies = [
-        _strategy(
-            table.kind, table.options, StrategyContext(table.name, symbols, horizon_min, session_min, history)
-        )
-        for table in config.strategy
+        _strategy(table.kind, table.options, replace(shared, name=table.name)) for table in config.strategy
     ]
     spreads = [spread for strategy in strategies for spread in strategy.spreads]
-    layout = layout_of(symbols, spreads, tuple(config.book.positions))
+    layout = layout_of(symbols, spreads, tuple(config.book.positions), instruments)
     allocator = _allocator(config, layout, session_min)
     has_desk = allocator is not None or bool(config.book.positions)
     desk = _desk(config, layout, session_min, history) if has_desk else None
@@ -98,6 +135,27 @@ def build_loop(
     verifier = Verifier(config.operator.instance, keys)
     bus = Bus(strategies, desk, allocator, verifier, intake, controls_of(config))
     return Loop(bus, listener, journal)
+
+
+def instruments_of(config: Config) -> tuple[Instrument, ...]:
+    """Return what every symbol of the universe is; nothing when all are plain shares."""
+    if not config.instruments and config.book.lot is None:
+        return ()
+    lot = config.book.lot or 0.0
+    tables = [config.instruments.get(symbol, InstrumentTable()) for symbol in config.symbols]
+    return tuple(
+        Instrument(
+            symbol,
+            table.multiplier,
+            table.currency,
+            table.kind != "future",
+            lot if table.lot is None else table.lot,
+            -1 if table.expiry is None else day_of(table.expiry),
+            table.sector,
+            table.role,
+        )
+        for symbol, table in zip(config.symbols, tables, strict=True)
+    )
 
 
 def _slicer(config: Config, sessions: Sessions) -> Slicer:
@@ -115,7 +173,10 @@ def _allocator(config: Config, layout: Layout, session_min: int) -> Allocator | 
     if config.allocator.kind == "none":
         return None
     plugin = registry("allocators")[config.allocator.kind]
-    allocator: Allocator = plugin.build(config.allocator.options, AllocatorContext(layout, session_min))
+    capital = {one.name: one.capital_frac for one in config.strategy if one.capital_frac is not None}
+    allocator: Allocator = plugin.build(
+        config.allocator.options, AllocatorContext(layout, session_min, config.universe.bar_min, capital)
+    )
     return allocator
 
 
@@ -124,14 +185,22 @@ def _desk(config: Config, layout: Layout, session_min: int, history: DailyHistor
     model = risk.REGISTRY[table.model].build(table, layout.symbols)
     funding = Funding(**config.funding.model_dump())
     opening = np.concatenate([np.zeros(2 * len(layout.spreads)), np.array([*config.book.positions.values()])])
-    book = Book(layout, config.book.equity_usd, opening, funding, table.price_max_age_min)
+    bar_min = config.universe.bar_min
+    age_max_min = at_least_two_bars(config, table.price_max_age_min)
+    keep_days = int(getattr(config.allocator.options, "history_days", 0))
+    book = Book(layout, config.book.equity_usd, opening, funding, age_max_min, bar_min)
     return TradingDesk(
         book,
-        RiskActor(table, model, layout.symbols, session_min, history),
+        RiskActor(table, model, layout.symbols, session_min, history, bar_min, keep_days),
         RiskGate(model, table.budget_frac * table.var_limit_usd),
         HaltLatch(table.var_limit_usd, table.warn_frac),
-        Costs(**config.costs.model_dump(), lot=config.book.lot or 0.0),
-        RiskRule(table.budget_frac, model.z_horizon, model.mc_margin, table.var_max_age_min),
+        Costs(**config.costs.model_dump(exclude={"preset"})),
+        RiskRule(
+            table.budget_frac,
+            model.z_horizon,
+            model.mc_margin,
+            at_least_two_bars(config, table.var_max_age_min),
+        ),
         (funding.long_frac, funding.short_frac),
     )
 

@@ -12,14 +12,9 @@ import msgspec
 
 from engine.events import Alert
 from engine.ports import Effect
-from engine.sinks.messages import EffectId, Wire, effect_id, id_of
+from engine.sinks.messages import EffectId, Mark, Wire, effect_id, id_of
 
 _TAIL_BYTES: Final = 1 << 16
-
-
-class _Line(msgspec.Struct):
-    id: str
-    epoch: str
 
 
 class AlertFile:
@@ -74,7 +69,7 @@ class AlertFile:
         self._file.truncate(end - (len(tail) - len(whole)))
         for line in reversed(whole.splitlines()):
             try:
-                last = msgspec.json.decode(line, type=_Line)
+                last = msgspec.json.decode(line, type=Mark)
                 return id_of(last.id) if last.epoch == self._wire.epoch else (0, -1)
             except ValueError:
                 continue

@@ -27,8 +27,9 @@ from engine.sinks.outbox import LANES, Outbox
 _BATCH: Final = 500
 _WAIT_MAX_S: Final = 2.0
 _IDLE_S: Final = 10.0
-#: Least time between two writes of the cursors; what is not written is only delivered once more.
-_SAVE_EVERY_S: Final = 0.2
+#: Least time between two writes of the cursors; what is not written is only delivered once more. Each costs
+#: two syncs of the disk that the journal waits for.
+_SAVE_EVERY_S: Final = 1.0
 
 _log = structlog.get_logger("astra.courier")
 
@@ -92,6 +93,7 @@ class Courier:
         self.lane = lane
         self._outbox = outbox
         self._sink = sink
+        self._held = sink.held if isinstance(sink, Accountable) else None
         self._on_progress = on_progress
         self._delivered = 0
         self._failures = 0
@@ -101,15 +103,19 @@ class Courier:
         self._error = ""
 
     @property
+    def waiting_s(self) -> float:
+        """For how long the oldest undelivered batch has been tried; 0 when there is none."""
+        return 0.0 if self._waiting_since_s is None else stopwatch_s() - self._waiting_since_s
+
+    @property
     def figures(self) -> Figures:
         """How it is doing now."""
-        waiting_since_s = self._waiting_since_s
         return Figures(
             pending=self._outbox.count(self.name, self.lane),
             delivered=self._delivered,
             failures=self._failures,
             last_delivered_s=self._last_delivered_s,
-            waiting_s=0.0 if waiting_since_s is None else stopwatch_s() - waiting_since_s,
+            waiting_s=self.waiting_s,
             is_connected=self._is_connected,
             error=self._error,
         )
@@ -140,11 +146,12 @@ class Courier:
         """Find out whether the receiver is there and still has what it acknowledged."""
         if self._outbox.count(self.name, self.lane):
             self._start_waiting()
-        if isinstance(self._sink, Accountable):
-            again = self._outbox.rewind(self.name, self.lane, await self._sink.held(self.lane))
+        if self._held is not None:
+            again = self._outbox.rewind(self.name, self.lane, await self._held(self.lane))
             if again:
                 _log.warning("receiver lost data", sink=self.name, lane=self.lane, sent_again=again)
-        self._note_success()
+        if self._waiting_since_s is None:  # else the delivery tells
+            self._note_success()
 
     async def _deliver(self) -> None:
         self._start_waiting()
@@ -210,6 +217,10 @@ class Couriers:
     def figures(self) -> dict[tuple[str, str], Figures]:
         """How each courier is doing, by sink and lane."""
         return {(courier.name, courier.lane): courier.figures for courier in self._couriers}
+
+    def waiting_s(self, lane: str) -> dict[str, float]:
+        """Return for how long the oldest undelivered batch of a lane has been tried, by sink."""
+        return {courier.name: courier.waiting_s for courier in self._couriers if courier.lane == lane}
 
     async def run(self) -> None:
         """Deliver until cancelled; the cursors are written on the way out."""
@@ -295,7 +306,7 @@ def read_cursors(path: Path, epoch: str) -> dict[str, dict[str, EffectId]]:
         return {
             name: {lane: id_of(text) for lane, text in lanes.items()} for name, lanes in file.cursors.items()
         }
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
 
 

@@ -82,6 +82,13 @@ def id_of(text: str) -> EffectId:
     return int(seq), int(index)
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """Which message was the last: its id, and the epoch in which that counts."""
+
+    epoch: str
+    id: str
+
+
 class Wire:
     """Writes the messages of one engine.
 

@@ -7,13 +7,14 @@ address is a sink of its own, so that one that fails neither delays nor repeats 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from engine.clock import instant, stopwatch_s
+from engine.clock import instant, stopwatch_s, wall_ns
 from engine.errors import ConfigError, ServiceError
 from engine.events import Alert
 from engine.ports import Effect
+from engine.sinks.messages import EffectId
 
 if TYPE_CHECKING:
     import apprise
@@ -38,20 +39,44 @@ class NotifySink:
         Which engine speaks.
     severity : str
         Least severity that is sent.
+    greets : bool
+        Send a message before the first alert: only a service that took one has shown that it works.
     every_s : float
         After the first few messages, seconds between two.
     """
 
     def __init__(
-        self, service: apprise.Apprise, name: str, instance: str, severity: str, every_s: float = _EVERY_S
+        self,
+        service: apprise.Apprise,
+        name: str,
+        instance: str,
+        severity: str,
+        *,
+        greets: bool = False,
+        every_s: float = _EVERY_S,
     ) -> None:
         self._service = service
         self._name = name
         self._instance = instance
         self._severities = SEVERITIES[SEVERITIES.index(severity) :]
+        self._severity = severity
+        self._is_proven = not greets
         self._every_s = every_s
         self._tokens = float(_AT_ONCE)
         self._counted_s = stopwatch_s()
+
+    async def held(self, lane: str) -> Mapping[str, EffectId]:
+        """Send the greeting, if it is still to be sent; nobody can be asked what he has read.
+
+        Raises
+        ------
+        ServiceError
+            S014 if the service does not take it.
+        """
+        if lane == "urgent" and not self._is_proven:
+            text = f"alerts from `{self._severity}` upwards will be sent here"
+            await self._send([Alert(wall_ns(), "info", "started", text)])
+        return {}
 
     async def deliver(self, effects: Sequence[Effect]) -> None:
         """Send one message about the alerts among ``effects``; while it may not be sent yet, wait.
@@ -68,8 +93,13 @@ class NotifySink:
             for effect in effects
             if isinstance(effect.event, Alert) and effect.event.severity in self._severities
         ]
-        if not alerts:
-            return
+        if alerts:
+            await self._send(alerts)
+
+    async def aclose(self) -> None:
+        """Nothing is kept open."""
+
+    async def _send(self, alerts: Sequence[Alert]) -> None:
         await self._take_token()
         title, body, kind = compose(self._instance, alerts)
         if not await asyncio.to_thread(self._service.notify, body=body, title=title, notify_type=kind):
@@ -79,9 +109,7 @@ class NotifySink:
                 self._name,
                 "Is its address in ASTRA_APPRISE_URLS still valid? It is tried again until it is taken.",
             )
-
-    async def aclose(self) -> None:
-        """Nothing is kept open."""
+        self._is_proven = True
 
     async def _take_token(self) -> None:
         now_s = stopwatch_s()
@@ -116,14 +144,14 @@ def compose(instance: str, alerts: Sequence[Alert]) -> tuple[str, str, str]:
     return f"{title} and {len(alerts) - 1} more", "\n".join(lines), kind
 
 
-def notify_sinks(urls: str, instance: str, severity: str) -> dict[str, NotifySink]:
+def notify_sinks(urls: str, instance: str, severity: str, *, greets: bool = False) -> dict[str, NotifySink]:
     """Make a sink, ``notify-1`` and so on, of each address in ASTRA_APPRISE_URLS.
 
     Parameters
     ----------
     urls : str
         Addresses, separated by spaces or new lines.
-    instance, severity : str
+    instance, severity, greets
         As in ``NotifySink``.
 
     Raises
@@ -155,5 +183,5 @@ def notify_sinks(urls: str, instance: str, severity: str) -> dict[str, NotifySin
                 "ASTRA_APPRISE_URLS",
                 "Addresses are separated by spaces; each begins with a service, such as mailtos or slack.",
             )
-        sinks[f"notify-{number}"] = NotifySink(service, f"notify-{number}", instance, severity)
+        sinks[f"notify-{number}"] = NotifySink(service, f"notify-{number}", instance, severity, greets=greets)
     return sinks

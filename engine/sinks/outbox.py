@@ -2,7 +2,8 @@
 
 Each sink reads two lanes at its own pace. *Urgent* effects (alerts, states, verdicts) are never dropped;
 of the *routine* ones the oldest go, and are counted, when a sink stays away for long. What was delivered of
-the urgent lane is kept for a while, so that a receiver that lost its data can be given it again.
+the urgent lane is kept for a while, so that a receiver that lost its data can be given it again; the last
+trading state, for as long as there is no later one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.events import TradingStateChanged
 from engine.ports import Effect
 from engine.sinks.messages import KINDS, URGENT, EffectId, effect_id
 
@@ -152,4 +154,12 @@ class Outbox:
                 self.dropped += spare - done
             elif spare < _LOT:
                 continue
-            del effects[:spare]
+            effects[:spare] = _last_state(effects, spare) if lane == "urgent" else []
+
+
+def _last_state(effects: Sequence[Effect], end: int) -> list[Effect]:
+    """Return the last trading state if it stands before ``end``: it is still in force."""
+    place = next(
+        (i for i in reversed(range(len(effects))) if isinstance(effects[i].event, TradingStateChanged)), end
+    )
+    return [effects[place]] if place < end else []

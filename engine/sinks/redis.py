@@ -24,14 +24,22 @@ _FOUND: Final = 0
 
 #: The name has a version: engines of two versions may share a server. KEYS: the stream. ARGV: the channel,
 #: how many entries to keep, the entry the stream must have come to, then id and message of each effect.
-#: Returns 1 added, 0 already there, -1 refused.
-_DELIVER: Final = "astra_deliver_v1"
-_LIBRARY: Final = f"""#!lua name=astra_v1
+#: Returns 1 added, 0 already there or trimmed since, -1 refused. Effects of a kind come in the order of their
+#: ids: what is before the oldest entry has been there, if that entry is one of ours and names itself.
+_DELIVER: Final = "astra_deliver_v2"
+_LIBRARY: Final = f"""#!lua name=astra_v2
 local function is_before(a, b)
   local a_seq, a_index = string.match(a, '(%d+)-(%d+)')
   local b_seq, b_index = string.match(b, '(%d+)-(%d+)')
   if a_seq ~= b_seq then return tonumber(a_seq) < tonumber(b_seq) end
   return tonumber(a_index) < tonumber(b_index)
+end
+
+local function was_trimmed(key, id)
+  local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+  if not oldest or not is_before(id, oldest[1]) then return false end
+  local own = '{{"id":"' .. oldest[1] .. '",'
+  return oldest[2][1] == 'message' and string.sub(oldest[2][2], 1, #own) == own
 end
 
 redis.register_function('{_DELIVER}', function(keys, args)
@@ -48,7 +56,7 @@ redis.register_function('{_DELIVER}', function(keys, args)
       verdicts[#verdicts + 1] = {_ADDED}
     elseif not string.find(added.err, 'equal or smaller', 1, true) then
       return added
-    elseif #redis.call('XRANGE', keys[1], id, id) == 1 then
+    elseif #redis.call('XRANGE', keys[1], id, id) == 1 or was_trimmed(keys[1], id) then
       verdicts[#verdicts + 1] = {_FOUND}
     else
       verdicts[#verdicts + 1] = -1
@@ -114,7 +122,7 @@ class RedisSink:
         redis.exceptions.RedisError, OSError
             If the server has not taken them all, or has lost some that it had (``BEHIND``).
         ServiceError
-            S012 if a stream has gone beyond an effect that it never had.
+            S012 if a stream has gone beyond an effect that it never had: somebody else wrote to it.
         """
         by_kind: dict[str, list[Effect]] = {}
         for effect in effects:
@@ -132,17 +140,18 @@ class RedisSink:
             self._check(kind, batch, verdicts)
 
     def _check(self, kind: str, batch: Sequence[Effect], verdicts: Sequence[int]) -> None:
-        """Take a refusal for delivery only if the entry is there, or once was (and has been trimmed)."""
+        """Take a refusal for delivery only of what was confirmed before (and then removed by somebody)."""
         before = self._acknowledged.get(kind, _NOTHING)
         for effect, verdict in zip(batch, verdicts, strict=True):
-            if verdict not in {_ADDED, _FOUND} and effect_id(effect) > before:
+            if verdict in {_ADDED, _FOUND}:
+                self._newest[kind] = effect_id(effect)
+            elif effect_id(effect) > before:
                 raise ServiceError(
                     "S012",
                     f"the stream has gone beyond {id_text(effect_id(effect))}, which it never had",
                     self.stream(kind),
                     "Somebody else writes to it: give every engine an instance of its own ([operator]).",
                 )
-        self._newest[kind] = effect_id(batch[-1])
         self._acknowledged[kind] = max(before, effect_id(batch[-1]))
 
     async def publish_status(self, body: bytes) -> None:

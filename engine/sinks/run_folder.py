@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine.book import Book
 from engine.events import (
     Alert,
     BarRejected,
@@ -27,12 +28,14 @@ from engine.events import (
     Record,
     RiskMeasured,
     Signal,
+    SleevesMarked,
     SliceClosed,
     TargetApproved,
     TargetRefused,
     TradingState,
 )
 from engine.ports import Strategy
+from engine.sinks.round_trips import RoundTrips, Trade
 
 _CHUNK_ROWS: Final = 16_384
 _QUARANTINE_MAX: Final = 10_000
@@ -67,6 +70,23 @@ SCHEMAS: Final = {
         gross_usd=_NUMBER,
         net_usd=_NUMBER,
         funding_usd=_NUMBER,
+        costs_usd=_NUMBER,
+    ),
+    "sleeves": _schema(
+        strategy=_TEXT,
+        spread=_TEXT,
+        gross_usd=_NUMBER,
+        pnl_usd=_NUMBER,
+        costs_usd=_NUMBER,
+        gross_mean_usd=_NUMBER,
+    ),
+    "trades": _schema(
+        ts_entry=_TS[1],
+        strategy=_TEXT,
+        spread=_TEXT,
+        side=_TEXT,
+        gross_usd=_NUMBER,
+        pnl_usd=_NUMBER,
         costs_usd=_NUMBER,
     ),
     "risk": _schema(
@@ -138,6 +158,8 @@ class RunFolder:
         Keep ``trace.parquet``.
     on_equity : callable
         Is shown ``(ts_ns, equity_usd)`` arrays as they are written: for the statistics of the summary.
+    book : Book or None
+        Of the run; None when nothing trades.
     """
 
     def __init__(
@@ -147,12 +169,16 @@ class RunFolder:
         strategies: Sequence[Strategy],
         trace: bool,
         on_equity: Callable[[IntArray, FloatArray], None],
+        book: Book | None = None,
     ) -> None:
         def show_equity(chunk: pa.Table) -> None:
             ts_ns = chunk["ts"].to_numpy().astype(np.int64)
             on_equity(ts_ns, chunk["equity_usd"].to_numpy())
 
         self._symbols = symbols
+        self._ledger = book
+        self._names = book.layout.sleeve_names if book is not None else []
+        self._trips = RoundTrips(book.layout) if book is not None else None
         self._tables = {
             name: Table(folder / f"{name}.parquet", schema, show_equity if name == "book" else None)
             for name, schema in SCHEMAS.items()
@@ -168,14 +194,18 @@ class RunFolder:
 
     def on_step(self, seq: int, record: Record, events: list[Event], state: TradingState) -> None:
         """Take one step of the loop; ``state`` is the trading state after it."""
+        n_marked = 0
         for index, event in enumerate(events):
             kind = type(event)
             if kind is BookMarked:
+                n_marked += 1
                 self._book.append(msgspec.structs.astuple(event))
             elif kind is RiskMeasured:
                 self._risk.append(_risk_row(event, state))  # type: ignore[arg-type]
             else:
                 self._rare(f"{seq}-{index}", event)
+        if n_marked and self._ledger is not None and self._trips is not None:
+            self._trades(self._trips.look(self._ledger, n_marked))
         if self._trace is not None:
             slice_ = record if type(record) is BarSlice else _last_closed(events)
             if slice_ is not None:
@@ -192,6 +222,8 @@ class RunFolder:
                 self._targets(event.ts_ns, event.weight_frac, status, "")
             case TargetRefused():
                 self._targets(event.ts_ns, event.weight_frac, "refused", event.reason)
+            case SleevesMarked():
+                self._sleeves(event)
             case Alert():
                 self._alerts.write(_line({"id": effect_id, **_fields(event)}))
             case BarRejected(bar=bar) if bar is not None:
@@ -206,6 +238,22 @@ class RunFolder:
         for symbol, weight in zip(self._symbols, weight_frac, strict=False):
             table.append((ts_ns, symbol, weight, status, reason))
 
+    def _sleeves(self, marked: SleevesMarked) -> None:
+        """One row for each sleeve; one of the opening book has no strategy, and its symbol for a name."""
+        assert self._trips is not None  # noqa: S101 - a book has marked them
+        mean_usd = self._trips.end_session(marked).tolist()
+        rows = zip(self._names, marked.gross_usd, marked.pnl_usd, marked.costs_usd, mean_usd, strict=True)
+        for (strategy, spread), *values in rows:
+            self._tables["sleeves"].append((marked.ts_ns, strategy, spread, *values))
+
+    def _trades(self, trades: Sequence[Trade]) -> None:
+        for trade in trades:
+            strategy, spread = self._names[trade.sleeve]
+            values = (trade.gross_usd, trade.pnl_usd, trade.costs_usd)
+            self._tables["trades"].append(
+                (trade.ts_ns, trade.ts_entry_ns, strategy, spread, trade.side.value, *values)
+            )
+
     def _keep(self, effect_id: str, rejected: BarRejected) -> None:
         """Quarantine a rejected bar; bounded, since a broken feed could fill a disk."""
         self._quarantined += 1
@@ -217,7 +265,9 @@ class RunFolder:
         self._quarantine.write(_line({"id": effect_id, "reason": rejected.reason.value, **bar}))
 
     def close(self) -> None:
-        """Write everything that is left."""
+        """Write everything that is left, and what the sleeves have earned in the end."""
+        if self._ledger is not None and self._ledger.session >= 0:
+            self._sleeves(self._ledger.sleeves())
         if self._trace is not None:
             self._trace.flush()
         for table in self._tables.values():

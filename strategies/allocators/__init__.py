@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from engine.ports import Allocator, Plugin
 from strategies.allocators.direct import Direct, DirectOptions
-from strategies.allocators.mean_variance import MeanVariance, MeanVarianceOptions
+from strategies.allocators.downside import Downside, DownsideOptions
+from strategies.allocators.mean_variance import (
+    MeanVariance,
+    MeanVarianceOptions,
+    MultiPeriodOptions,
+    NoTradeBufferOptions,
+    multi_period,
+    no_trade_buffer,
+)
+from strategies.allocators.treasury import TreasuryAllocator, TreasuryAllocatorOptions
 
 REGISTRY: dict[str, Plugin[Allocator]] = {
     "direct": Plugin(options=DirectOptions, build=Direct),
+    "downside": Plugin(options=DownsideOptions, build=Downside),
     "mean_variance": Plugin(options=MeanVarianceOptions, build=MeanVariance),
+    "multi_period": Plugin(options=MultiPeriodOptions, build=multi_period),
+    "no_trade_buffer": Plugin(options=NoTradeBufferOptions, build=no_trade_buffer),
+    "treasury": Plugin(options=TreasuryAllocatorOptions, build=TreasuryAllocator),
 }

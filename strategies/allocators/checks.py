@@ -37,6 +37,30 @@ class Rates(msgspec.Struct, frozen=True):
     horizon_days: float
 
 
+class Tail(msgspec.Struct, frozen=True):
+    """A limit on what a book would have lost, on the mean of its worst days in a history.
+
+    Parameters
+    ----------
+    return_frac : FloatArray, shape (n_days, n_symbols)
+        Finite for the symbols of the book; days in no particular order.
+    worst_days : int
+        At least 1, at most n_days.
+    max_loss_frac : float
+        Positive.
+    """
+
+    return_frac: FloatArray
+    worst_days: int
+    max_loss_frac: float
+
+    def loss_frac(self, weights: FloatArray) -> float:
+        """Return the mean loss of the worst days; negative if even they gained."""
+        held = weights != 0.0  # a symbol that is not held may have no history
+        days = self.return_frac[:, held] @ weights[held]
+        return -float(np.partition(days, self.worst_days - 1)[: self.worst_days].mean())
+
+
 class Finding(msgspec.Struct, frozen=True):
     """One scalar constraint ``value <= bound``; fractions of equity."""
 
@@ -74,6 +98,7 @@ def examine(
     plan: Plan,
     anchor_leg_frac: FloatArray,
     leg_frac: FloatArray,
+    tail: Tail | None = None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Check a book against every constraint.
 
@@ -85,18 +110,19 @@ def examine(
         does not let the book back under it) becomes the level it leaves.
     leg_frac : FloatArray, shape (n_legs,)
         The proposed book.
+    tail : Tail or None
 
     Returns
     -------
     broken, binding : tuple of str
-        Names of constraints: ``gross``, ``net``, ``var``, ``name:SYM``, ``participation:SYM``,
-        ``reducing:SYM``, ``unknown:SYM``, ``hedge:SPREAD``; and, binding only, ``side:SPREAD`` for a wanted
-        spread of size zero, ``excess`` if a cap is left broken.
+        Names of constraints: ``gross``, ``net``, ``var``, ``worst_days``, ``name:SYM``, ``capital:STRATEGY``,
+        ``participation:SYM``, ``reducing:SYM``, ``unknown:SYM``, ``hedge:SPREAD``; and, binding only,
+        ``side:SPREAD`` for a wanted spread of size zero, ``excess`` if a cap is left broken.
     """
     if not np.isfinite(leg_frac).all():
         return ("finite",), ()
-    caps = _caps(wiring, problem, limits, leg_frac)
-    left = {finding.name: finding.value for finding in _caps(wiring, problem, limits, anchor_leg_frac)}
+    caps = _caps(wiring, problem, limits, leg_frac, tail)
+    left = {finding.name: finding.value for finding in _caps(wiring, problem, limits, anchor_leg_frac, tail)}
     findings = [
         *(Finding(cap.name, cap.value, max(cap.bound, left.get(cap.name, 0.0))) for cap in caps),
         *_trade_findings(wiring, problem, leg_frac),
@@ -119,7 +145,7 @@ def utility(
     """Return what the program maximises, as a fraction of equity over the horizon.
 
     ``alpha's - gamma w'(h Sigma)w - tau sum c|w - w0| - funding(w) h/360``, with alpha counted on the spreads
-    whose side is wanted.
+    whose side is wanted, and funding on what is financed with cash.
     """
     w = wiring.layout.net(leg_frac)
     n_spreads = len(wiring.y_leg)
@@ -130,6 +156,7 @@ def utility(
     moved = np.abs(w - plan.held_frac)
     cost = float(np.where(moved > 0.0, problem.cost_frac, 0.0) @ moved)
     carry = problem.funding_long_frac * np.maximum(w, 0.0) - problem.funding_short_frac * np.maximum(-w, 0.0)
+    carry = np.where(wiring.layout.is_funded, carry, 0.0)
     return (
         float((wanted * forecast) @ size)
         - rates.risk_aversion * rates.horizon_days * variance
@@ -138,7 +165,9 @@ def utility(
     )
 
 
-def _caps(wiring: Wiring, problem: AllocationProblem, limits: Limits, leg_frac: FloatArray) -> list[Finding]:
+def _caps(
+    wiring: Wiring, problem: AllocationProblem, limits: Limits, leg_frac: FloatArray, tail: Tail | None
+) -> list[Finding]:
     w = wiring.layout.net(leg_frac)
     var_frac = problem.var_factor * float(np.linalg.norm(problem.factor_daily.T @ w))
     symbols = wiring.layout.symbols
@@ -146,9 +175,14 @@ def _caps(wiring: Wiring, problem: AllocationProblem, limits: Limits, leg_frac: 
         Finding("gross", float(np.abs(w).sum()), limits.gross_max_frac),
         Finding("net", abs(float(w.sum())), limits.net_max_frac),
         Finding("var", var_frac, problem.var_budget_usd / problem.equity_usd),
+        *([] if tail is None else [Finding("worst_days", tail.loss_frac(w), tail.max_loss_frac)]),
         *(
             Finding(f"name:{symbols[i]}", abs(float(w[i])), limits.name_max_frac)
             for i in np.flatnonzero(np.abs(w) >= limits.name_max_frac - BINDING_FRAC)
+        ),
+        *(
+            Finding(f"capital:{share.strategy}", wiring.gross_of(share, leg_frac), share.gross_max_frac)
+            for share in wiring.shares
         ),
     ]
 

@@ -38,6 +38,12 @@ class Direct:
     def __init__(self, options: DirectOptions, context: AllocatorContext) -> None:
         self._unit_usd = options.unit_usd
         self._wiring = wire(context.layout)
+        self._share_frac = context.share_frac
+
+    def _unit_frac(self, equity_usd: float) -> FloatArray:
+        """Gross of every sleeve at its entry: its part of its strategy's share, or else ``unit_usd``."""
+        share = self._share_frac
+        return np.where(np.isfinite(share), share, self._unit_usd / equity_usd)
 
     def due(self, minute: int, n_changed: int) -> bool:  # noqa: ARG002 - transitions alone decide here
         """Trade when a spread changed its side."""
@@ -60,7 +66,7 @@ class Direct:
             problem.layout.leg_symbol,
             wiring.y_leg,
             wiring.x_leg,
-            self._unit_usd / problem.equity_usd,
+            self._unit_frac(problem.equity_usd),
             problem.is_reducing,
             legs,
         )
@@ -79,11 +85,13 @@ def set_legs(  # noqa: PLR0913, PLR0917 - arrays, since a kernel knows no struct
     leg_symbol: IntArray,
     y_leg: IntArray,
     x_leg: IntArray,
-    unit_frac: float,
+    unit_frac: FloatArray,
     is_reducing: bool,
     legs: FloatArray,
 ) -> bool:
     """Set the legs of the sleeves that changed: y gets side unit / (1 + |b|), x gets -b times that.
+
+    A spread that says its side again while it is held on it is hedged anew: y stays, x follows the ratio.
 
     Parameters
     ----------
@@ -94,8 +102,8 @@ def set_legs(  # noqa: PLR0913, PLR0917 - arrays, since a kernel knows no struct
     price_usd, known : shape (n_symbols,)
     leg_symbol : IntArray, shape (n_legs,)
     y_leg, x_leg : IntArray, shape (n_spreads,)
-    unit_frac : float
-        Gross of a spread, fraction of equity.
+    unit_frac : FloatArray, shape (n_sleeves,)
+        Gross of a spread at its entry, fraction of equity.
     is_reducing : bool
     legs : FloatArray, shape (n_legs,)
         Held weights; output.
@@ -114,7 +122,10 @@ def set_legs(  # noqa: PLR0913, PLR0917 - arrays, since a kernel knows no struct
             continue
         b = ratio[k]
         may_enter = np.isfinite(b) and known[y] and known[x] and not is_reducing
-        size = side[k] * unit_frac / (1.0 + abs(b)) if may_enter else 0.0
+        size = side[k] * unit_frac[k] / (1.0 + abs(b)) if may_enter else 0.0
+        held = legs[y_leg[k]]
+        if may_enter and held * side[k] > 0.0:
+            size = held  # said again while held: only the hedge moves
         legs[y_leg[k]] = size
         legs[x_leg[k]] = -b * size if may_enter else 0.0
     for leg in range(legs.size):

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 
 from engine.events import BoolArray, FloatArray, IntArray
-from engine.ports import AllocationProblem
-from strategies.allocators.checks import Limits, Rates
+from engine.ports import AllocationProblem, Layout
+from strategies.allocators.checks import Limits, Rates, Tail
 from strategies.allocators.plan import Plan, Wiring, legs_at, pace_of
 from strategies.allocators.program import Program, Structure, disjoint
 
@@ -15,6 +15,30 @@ _BP = 1e4
 _PCT = 1e2
 #: Price of leaving a broken cap broken, in multiples of the steepest gain or cost.
 _EXCESS_PRICE = 100.0
+
+
+class Method(msgspec.Struct, frozen=True):
+    """How an allocator decides: over how many steps, with which further limit, and what it then trades.
+
+    Parameters
+    ----------
+    steps : int
+        Periods of one horizon each that are planned; the first is traded.
+    decay_frac : float
+        What is left of a forecast after a step.
+    ends_flat : bool
+        Whether the plan pays for leaving what it holds at its end.
+    buffer_frac : float
+        Half-width of the band around the solver's sizes in which a spread is left alone.
+    n_days : int
+        Rows of history that a tail may have; 0 without one.
+    """
+
+    steps: int = 1
+    decay_frac: float = 1.0
+    ends_flat: bool = False
+    buffer_frac: float = 0.0
+    n_days: int = 0
 
 
 class Slots(msgspec.Struct, frozen=True):
@@ -37,18 +61,24 @@ class Slots(msgspec.Struct, frozen=True):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Range of v per spread, the book of the mandatory trades, and by how much that book breaks each cap."""
+    """Range of v per spread, the book of the mandatory trades, and by how much that book breaks each cap.
+
+    ``ceiling`` is the upper bound of later steps, which participation does not bind.
+    """
 
     low: FloatArray
     high: FloatArray
+    ceiling: FloatArray
     anchor_leg_frac: FloatArray
     gross_excess: float
     net_excess: float
     sigma_excess_pct: float
+    worst_excess_pct: float
     name_excess: FloatArray
+    share_excess: FloatArray
 
 
-def assign_slots(wiring: Wiring, plan: Plan) -> Slots:
+def assign_slots(wiring: Wiring, plan: Plan, method: Method) -> Slots:
     """Choose the program.
 
     Live spreads that share no symbol, among themselves or with what stays, go into the next larger of a few
@@ -64,14 +94,31 @@ def assign_slots(wiring: Wiring, plan: Plan) -> Slots:
     if max(legs_on[y[live]].max(), legs_on[x[live]].max()) <= 1.0:
         n_slots = min(max(4, 1 << (live.size - 1).bit_length()), len(y))
         own = np.column_stack((y[live], x[live])).ravel()
-        return Slots(disjoint(n_slots), live, own, np.zeros(wiring.n_symbols, dtype=bool))
+        structure = _of_method(disjoint(n_slots), method, wiring)
+        return Slots(structure, live, own, np.zeros(wiring.n_symbols, dtype=bool))
     crowded = np.flatnonzero(wiring.is_crowded)
-    structure = Structure(wiring.n_symbols, tuple(y.tolist()), tuple(x.tolist()), tuple(crowded.tolist()))
+    whole = Structure(wiring.n_symbols, tuple(y.tolist()), tuple(x.tolist()), tuple(crowded.tolist()))
+    structure = _of_method(whole, method, wiring)
     return Slots(structure, np.arange(len(y)), np.arange(wiring.n_symbols), wiring.is_crowded)
 
 
+def _of_method(structure: Structure, method: Method, wiring: Wiring) -> Structure:
+    return msgspec.structs.replace(
+        structure,
+        steps=method.steps,
+        ends_flat=method.ends_flat,
+        n_days=method.n_days,
+        n_shares=len(wiring.shares),
+    )
+
+
 def find_bounds(
-    wiring: Wiring, problem: AllocationProblem, limits: Limits, plan: Plan, is_crowded: BoolArray
+    wiring: Wiring,
+    problem: AllocationProblem,
+    limits: Limits,
+    plan: Plan,
+    is_crowded: BoolArray,
+    tail: Tail | None,
 ) -> Bounds:
     """Turn the bounds on the weights of uncrowded symbols into bounds on v; find what is broken anyway.
 
@@ -96,6 +143,7 @@ def find_bounds(
     low = np.minimum(low, plan.start)  # the start lies within the room; this undoes rounding
     high = np.maximum(np.minimum(high, by_name), low)
     high = _at_their_pace(wiring, plan, fixed, high)
+    ceiling = np.maximum(np.minimum(plan.v_max, by_name), 0.0)
 
     anchor = legs_at(wiring, plan, np.clip(plan.start, low, high))
     w = wiring.layout.net(anchor)
@@ -103,11 +151,16 @@ def find_bounds(
     return Bounds(
         low=low,
         high=high,
+        ceiling=ceiling,
         anchor_leg_frac=anchor,
         gross_excess=max(0.0, float(np.abs(w).sum()) - limits.gross_max_frac),
         net_excess=max(0.0, abs(float(w.sum())) - limits.net_max_frac),
         sigma_excess_pct=max(0.0, sigma_pct - _sigma_max_pct(problem)),
+        worst_excess_pct=0.0 if tail is None else _PCT * max(0.0, tail.loss_frac(w) - tail.max_loss_frac),
         name_excess=np.maximum(0.0, np.abs(w) - limits.name_max_frac),
+        share_excess=np.array(
+            [max(0.0, wiring.gross_of(share, anchor) - share.gross_max_frac) for share in wiring.shares]
+        ),
     )
 
 
@@ -137,10 +190,15 @@ def fill_parameters(
     slots: Slots,
     bounds: Bounds,
     program: Program,
+    method: Method,
+    tail: Tail | None,
 ) -> FloatArray:
     """Return the parameter vector of the program: ``theta``, ``risk``, and the constant 1."""
     fixed = wiring.layout.net(plan.fixed_leg_frac)
     cost_frac = problem.cost_frac[slots.symbols]  # NaN where there is no price, and so no trade
+    parts = program.statement.parts
+    vector = np.zeros(program.statement.theta.size + 2)
+    vector[parts["high"]] = 1.0  # a slot without a spread: any v will do
     values = {
         "base": (plan.held_frac - fixed)[slots.symbols],
         "cost": _BP * rates.trade_aversion * np.where(cost_frac >= 0.0, cost_frac, 0.0),
@@ -152,21 +210,27 @@ def fill_parameters(
         "gross_excess": bounds.gross_excess,
         "net_excess": bounds.net_excess,
         "sigma_excess": bounds.sigma_excess_pct,
-        **_column_values(wiring, problem, rates, plan, slots),
+        **_column_values(wiring, problem, rates, plan, slots, method),
         **_factor_values(wiring, problem, plan, slots, fixed, program),
-        **_crowd_values(problem, limits, rates, plan, slots, bounds, fixed),
+        **_crowd_values(wiring, problem, limits, rates, plan, slots, bounds, fixed),
+        **_tail_values(wiring, plan, slots, limits, bounds, fixed, tail),
+        **_share_values(wiring, plan, slots, bounds),
     }
-    parts = program.statement.parts
-    vector = np.zeros(program.statement.theta.size + 2)
-    vector[parts["high"]] = 1.0  # a slot without a spread: any v will do
+    if method.steps > 1:
+        vector[parts["ceiling"]] = 1.0
+        values["ceiling"] = np.where(plan.is_live, bounds.ceiling, 1.0)[slots.spreads]
     values["high"] = np.where(plan.is_live, bounds.high, 1.0)[slots.spreads]
     for name, value in values.items():
         start = parts[name].start
         vector[start : start + np.size(value)] = value
-    excess = (bounds.gross_excess, bounds.net_excess, bounds.sigma_excess_pct, *bounds.name_excess)
+    excess = (
+        *(bounds.gross_excess, bounds.net_excess, bounds.sigma_excess_pct, bounds.worst_excess_pct),
+        *bounds.name_excess,
+        *bounds.share_excess,
+    )
     is_broken = any(value > 0.0 for value in excess)
     steepest = 1.0 + np.abs(vector[parts["gain"]]).max() + vector[parts["cost"]].max()
-    vector[parts["penalty"]] = _EXCESS_PRICE * steepest if is_broken else 1.0
+    vector[parts["penalty"]] = _EXCESS_PRICE * method.steps * steepest if is_broken else 1.0
     vector[-2] = rates.risk_aversion * rates.horizon_days
     vector[-1] = 1.0
     return vector
@@ -176,28 +240,37 @@ def _sigma_max_pct(problem: AllocationProblem) -> float:
     return _PCT * problem.var_budget_usd / (problem.var_factor * problem.equity_usd)
 
 
-def _carry_bp(problem: AllocationProblem, rates: Rates) -> tuple[float, float]:
-    """Return what a long pays and a short receives over the horizon, basis points."""
+def _carry_bp(layout: Layout, problem: AllocationProblem, rates: Rates) -> tuple[FloatArray, FloatArray]:
+    """Return what a long pays and a short receives over the horizon, by symbol, basis points."""
     share = _BP * rates.horizon_days / 360.0
-    return share * problem.funding_long_frac, share * problem.funding_short_frac
+    is_funded = layout.is_funded
+    return (
+        np.where(is_funded, share * problem.funding_long_frac, 0.0),
+        np.where(is_funded, share * problem.funding_short_frac, 0.0),
+    )
 
 
 def _column_values(
-    wiring: Wiring, problem: AllocationProblem, rates: Rates, plan: Plan, slots: Slots
+    wiring: Wiring, problem: AllocationProblem, rates: Rates, plan: Plan, slots: Slots, method: Method
 ) -> dict[str, FloatArray]:
-    """Columns, and what is linear in v: forecast less carry, gross, net."""
+    """Columns, and what is linear in v: forecast less carry by step, gross, net."""
     symbol, spreads = wiring.layout.leg_symbol, slots.spreads
-    long_bp, short_bp = _carry_bp(problem, rates)
+    long_bp, short_bp = _carry_bp(wiring.layout, problem, rates)
     is_live = plan.is_live[spreads]
-    gain = _BP * problem.side[spreads] * np.where(is_live, problem.expected_return_frac[spreads], 0.0)
+    forecast = _BP * problem.side[spreads] * np.where(is_live, problem.expected_return_frac[spreads], 0.0)
+    gain = np.zeros((method.steps, len(slots.structure.y)))
+    gain[:, : spreads.size] = method.decay_frac ** np.arange(method.steps)[:, None] * forecast
     gross = np.zeros(spreads.size)
     columns = {"column_y": plan.column_y[spreads], "column_x": plan.column_x[spreads]}
     for leg, column in ((wiring.y_leg, columns["column_y"]), (wiring.x_leg, columns["column_x"])):
-        is_crowded = slots.is_crowded[symbol[leg[spreads]]]
-        one_sided_bp = np.where(column > 0.0, long_bp, short_bp)
-        gain -= column * np.where(is_crowded, 0.5 * (long_bp + short_bp), one_sided_bp)
+        i = symbol[leg[spreads]]
+        is_crowded = slots.is_crowded[i]
+        one_sided_bp = np.where(column > 0.0, long_bp[i], short_bp[i])
+        either_bp = 0.5 * (long_bp[i] + short_bp[i])
+        gain[:, : spreads.size] -= column * np.where(is_crowded, either_bp, one_sided_bp)
         gross += np.where(is_crowded, 0.0, np.abs(column))
-    return {**columns, "gain": gain, "gross": gross, "net": columns["column_y"] + columns["column_x"]}
+    net = columns["column_y"] + columns["column_x"]
+    return {**columns, "gain": gain.ravel(), "gross": gross, "net": net}
 
 
 def _factor_values(
@@ -216,6 +289,7 @@ def _factor_values(
 
 
 def _crowd_values(
+    wiring: Wiring,
     problem: AllocationProblem,
     limits: Limits,
     rates: Rates,
@@ -228,12 +302,58 @@ def _crowd_values(
     crowd = np.asarray(slots.structure.crowded, dtype=np.int64)
     if not crowd.size:
         return {}
-    long_bp, short_bp = _carry_bp(problem, rates)
+    long_bp, short_bp = _carry_bp(wiring.layout, problem, rates)
     return {
         "crowd_fixed": fixed[crowd],
         "crowd_low": (plan.held_frac - plan.down_frac)[crowd],
         "crowd_high": (plan.held_frac + plan.up_frac)[crowd],
         "crowd_cap": np.full(crowd.size, limits.name_max_frac),
         "crowd_excess": bounds.name_excess[crowd],
-        "crowd_carry": np.array([0.5 * (long_bp - short_bp)]),
+        "crowd_carry": 0.5 * (long_bp - short_bp)[crowd],
+    }
+
+
+def _share_values(wiring: Wiring, plan: Plan, slots: Slots, bounds: Bounds) -> dict[str, FloatArray]:
+    """Which slots use the share of which strategy, and what its legs that stay have left of it."""
+    if not wiring.shares:
+        return {}
+    members = np.zeros((len(wiring.shares), len(slots.structure.y)))
+    members[:, : slots.spreads.size] = [share.is_member[slots.spreads] for share in wiring.shares]
+    members[:, : slots.spreads.size] *= plan.is_live[slots.spreads]
+    room = [share.gross_max_frac - wiring.gross_of(share, plan.fixed_leg_frac) for share in wiring.shares]
+    return {"share": members.ravel(), "share_room": np.array(room), "share_excess": bounds.share_excess}
+
+
+def _tail_values(
+    wiring: Wiring,
+    plan: Plan,
+    slots: Slots,
+    limits: Limits,
+    bounds: Bounds,
+    fixed: FloatArray,
+    tail: Tail | None,
+) -> dict[str, FloatArray]:
+    """Return of each day of the history by slot, percent, and of what stays.
+
+    The program has room for more days; a day left over gains more than any other can, and so is never among
+    the worst.
+    """
+    if tail is None:
+        return {}
+    symbol, spreads = wiring.layout.leg_symbol, slots.spreads
+    n_days, n_slots = slots.structure.n_days, len(slots.structure.y)
+    history = np.nan_to_num(tail.return_frac)
+    y, x = symbol[wiring.y_leg[spreads]], symbol[wiring.x_leg[spreads]]
+    largest = float(np.abs(history).max()) * (limits.gross_max_frac + 2.0 * np.abs(fixed).sum() + 1.0)
+    day, day_fixed = np.zeros((n_days, n_slots)), np.full(n_days, largest)
+    day[: len(history), : spreads.size] = (
+        plan.column_y[spreads] * history[:, y] + plan.column_x[spreads] * history[:, x]
+    )
+    day_fixed[: len(history)] = history @ fixed
+    return {
+        "day": _PCT * day.ravel(),
+        "day_fixed": _PCT * day_fixed,
+        "worst_days": np.array([float(tail.worst_days)]),
+        "worst_room": np.array([_PCT * tail.worst_days * tail.max_loss_frac]),
+        "worst_excess": np.array([tail.worst_days * bounds.worst_excess_pct]),
     }

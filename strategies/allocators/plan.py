@@ -7,20 +7,33 @@ go, as far as participation allows, each sleeve at the pace of its tightest leg.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import numpy as np
 
 from engine.events import BoolArray, FloatArray, IntArray
-from engine.ports import AllocationProblem, Layout
+from engine.ports import NO_CONTROLS, AllocationProblem, Layout
 
 #: Weights under this (a ten-thousandth of a dollar on $1M) are rounding, not holdings.
 DUST_FRAC = 1e-10
 
 
+class Share(msgspec.Struct, frozen=True):
+    """The most gross that the spreads of a strategy may have together.
+
+    ``is_member`` marks them, shape (n_spreads,); ``gross_max_frac`` is a fraction of equity.
+    """
+
+    strategy: str
+    gross_max_frac: float
+    is_member: BoolArray
+
+
 class Wiring(msgspec.Struct, frozen=True):
     """A layout as index arrays: the y and x legs of each spread, and the legs outside any spread.
 
-    ``is_crowded`` marks the symbols that more than one leg trades, shape (n_symbols,).
+    ``is_crowded`` marks the symbols that more than one sleeve trades, shape (n_symbols,).
     """
 
     layout: Layout
@@ -28,11 +41,17 @@ class Wiring(msgspec.Struct, frozen=True):
     x_leg: IntArray
     single_leg: IntArray
     is_crowded: BoolArray
+    shares: tuple[Share, ...] = ()
 
     @property
     def n_symbols(self) -> int:
         """Symbols in the universe."""
         return len(self.layout.symbols)
+
+    def gross_of(self, share: Share, leg_frac: FloatArray) -> float:
+        """Sum |weights| of the legs of a strategy's spreads; what nets with others still uses its share."""
+        size = np.abs(leg_frac[self.y_leg]) + np.abs(leg_frac[self.x_leg])
+        return float(size[share.is_member].sum())
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -71,17 +90,29 @@ class Plan(msgspec.Struct, frozen=True):
     is_shrink_only: BoolArray
 
 
-def wire(layout: Layout) -> Wiring:
-    """Index a layout; the legs of a spread are y first, then x."""
+def wire(layout: Layout, capital_frac: Mapping[str, float] = NO_CONTROLS) -> Wiring:
+    """Index a layout; the legs of a spread are y first, then x.
+
+    ``capital_frac`` is the share of each strategy that has one, by name.
+    """
     order = np.argsort(layout.leg_sleeve, kind="stable")
     n_spreads = len(layout.spreads)
-    legs_of = np.bincount(layout.leg_symbol, minlength=len(layout.symbols))
+    n_symbols = len(layout.symbols)
+    # The two legs of an outright are of one symbol and one sleeve: that is no crowd.
+    of_sleeves = np.unique(layout.leg_sleeve * n_symbols + layout.leg_symbol) % n_symbols
+    sleeves_of = np.bincount(of_sleeves, minlength=n_symbols)
+    strategies = [spread.strategy for spread in layout.spreads]
     return Wiring(
         layout=layout,
         y_leg=order[0 : 2 * n_spreads : 2],
         x_leg=order[1 : 2 * n_spreads : 2],
         single_leg=order[2 * n_spreads :],
-        is_crowded=legs_of > 1,
+        is_crowded=sleeves_of > 1,
+        shares=tuple(
+            Share(name, frac, np.array([strategy == name for strategy in strategies]))
+            for name, frac in capital_frac.items()
+            if name in strategies
+        ),
     )
 
 

@@ -1,22 +1,34 @@
-"""``astra optimise``: a document with a problem in, a document with the answer out."""
+"""``astra optimise``: a document with a problem in, a document with the answer out.
+
+Every kind is the one program of ``names_program`` with particular parameters.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from engine.errors import AstraError, ConfigError, Errors
+from engine.errors import AstraError
 from engine.events import FloatArray
-from strategies.allocators.downside import downside
-from strategies.allocators.min_variance import min_variance
-from strategies.allocators.names import NamesAnswer, NamesProblem, mean_variance
+from strategies.allocators.buffer import nearest_allowed, to_edge
+from strategies.allocators.documents import all_of, bad_field, read_document
+from strategies.allocators.names import NamesAnswer, NamesProblem, Weighting, examine
+from strategies.allocators.names_program import NamesProgram
+from strategies.allocators.treasury_file import optimise_treasury
 
 _PSD_TOLERANCE = 1e-10
 _ASYMMETRY_MAX = 1e-6
+#: Keys that one kind alone understands.
+_OWN_KEYS: Final = {
+    "steps": "multi_period",
+    "forecast_half_life": "multi_period",
+    "ends_flat": "multi_period",
+    "buffer_frac": "no_trade_buffer",
+}
 
 
 class ProblemDocument(BaseModel):
@@ -24,7 +36,7 @@ class ProblemDocument(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
-    allocator: Literal["mean_variance", "min_variance", "downside"]
+    allocator: Literal["mean_variance", "min_variance", "downside", "multi_period", "no_trade_buffer"]
     symbols: list[str] = Field(min_length=1, max_length=5_000)
     expected_return_frac: list[FiniteFloat] | None = Field(None, description="Default 0 for every symbol.")
     covariance: list[list[FiniteFloat]] | None = None
@@ -41,17 +53,10 @@ class ProblemDocument(BaseModel):
     history_return_frac: list[list[FiniteFloat]] | None = Field(None, description="One row a day.")
     worst_frac: FiniteFloat = Field(0.05, gt=0.0, le=1.0, description="Share of the days that are the worst.")
     worst_day_max_loss_frac: FiniteFloat | None = Field(None, gt=0.0, description="Positive.")
-
-
-_SOLVERS: dict[str, tuple[Callable[[NamesProblem], NamesAnswer], Callable[[NamesProblem, FloatArray], float]]]
-_SOLVERS = {
-    "mean_variance": (
-        mean_variance,
-        lambda problem, w: problem.net_return_frac(w) - problem.risk_aversion * problem.variance(w),
-    ),
-    "min_variance": (min_variance, NamesProblem.variance),
-    "downside": (downside, NamesProblem.net_return_frac),
-}
+    steps: int = Field(4, ge=1, le=50, description="Periods of the plan; the first is traded.")
+    forecast_half_life: FiniteFloat = Field(1.0, gt=0.0, description="Periods until a forecast has halved.")
+    ends_flat: bool = Field(True, description="Charge the plan for selling what it holds at its end.")
+    buffer_frac: FiniteFloat = Field(0.2, ge=0.0, description="Half-width of the band, share of the target.")
 
 
 def optimise(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,16 +66,21 @@ def optimise(document: Mapping[str, Any]) -> dict[str, Any]:
     ----------
     document : mapping
         Keys of ``ProblemDocument``. ``mean_variance`` maximises ``mu'w - gamma w'Sw - tau c'|w - w0|``,
-        ``downside`` the same without variance, ``min_variance`` minimises ``w'Sw``. ``long_only`` and
-        ``fully_invested`` default to false, except that ``min_variance`` without ``net_max_frac`` and
-        ``return_min_frac`` is long-only and fully invested: with caps alone its optimum is the empty book.
+        ``downside`` the same without variance, ``min_variance`` minimises ``w'Sw``; ``multi_period`` plans
+        several periods, ``no_trade_buffer`` trades to the edge of a band around the target without costs;
+        ``treasury`` has keys and figures of its own, those of ``treasury_file.optimise_treasury``.
+        ``long_only`` and ``fully_invested`` default to false, except that ``min_variance`` without
+        ``net_max_frac`` and ``return_min_frac`` is long-only and fully invested: with caps alone its optimum
+        is the empty book.
 
     Returns
     -------
     dict
         ``status`` (``optimal``, ``infeasible``, ``unbounded``, ``solver_failed``, ``check_failed``),
         ``weights_frac`` (a list in the order of ``symbols``), ``objective``, ``gross_frac``, ``net_frac``,
-        ``turnover_frac`` (sum of |w - w0|) and ``binding``. Figures are None unless ``optimal``.
+        ``turnover_frac`` (sum of |w - w0|) and ``binding``. Figures are None unless ``optimal``. Further
+        ``plan_frac`` of ``multi_period``, the weights of every step, and ``target_frac`` of
+        ``no_trade_buffer``, the middle of the bands.
 
     Raises
     ------
@@ -78,53 +88,76 @@ def optimise(document: Mapping[str, Any]) -> dict[str, Any]:
         C020 for a field that is missing, unknown or malformed, C021 for a covariance that is not symmetric
         and positive semidefinite. Several faults are raised together as ``Errors``.
     """
-    problem, kind = _read(document)
-    solve, objective = _SOLVERS[kind]
-    answer = solve(problem)
+    if document.get("allocator") == "treasury":
+        return optimise_treasury(document)
+    problem, kind = read_problem(document)
+    answer = NamesProgram(problem).solve(problem.weighting)
     if answer.status != "optimal":
         figures = ("weights_frac", "objective", "gross_frac", "net_frac", "turnover_frac")
         return {"status": answer.status, **dict.fromkeys(figures), "binding": list(answer.binding)}
+    further: dict[str, Any] = {}
+    if kind == "multi_period":
+        further["plan_frac"] = answer.plan_frac.tolist()
+    if kind == "no_trade_buffer":
+        further["target_frac"] = answer.weights_frac.tolist()
+        answer = _buffered(problem, answer.weights_frac)
     w = answer.weights_frac
+    objective = problem.utility(answer.plan_frac, problem.weighting)
     return {
         "status": answer.status,
         "weights_frac": w.tolist(),
-        "objective": objective(problem, w),
+        "objective": -objective if kind == "min_variance" else objective,
         "gross_frac": float(np.abs(w).sum()),
         "net_frac": float(w.sum()),
         "turnover_frac": float(np.abs(w - problem.held_frac).sum()),
         "binding": list(answer.binding),
+        **further,
     }
 
 
-def _read(document: Mapping[str, Any]) -> tuple[NamesProblem, str]:
-    try:
-        given = ProblemDocument.model_validate(dict(document))
-    except ValidationError as error:
-        raise _as_astra([_fault(detail) for detail in error.errors()]) from None
-    faults: list[AstraError] = []
+def _buffered(problem: NamesProblem, target: FloatArray) -> NamesAnswer:
+    edge = to_edge(problem.held_frac, target, problem.buffer_frac)
+    w = nearest_allowed(edge, target, lambda weights: not examine(problem, weights)[0])
+    return NamesAnswer("optimal", w[None], examine(problem, w)[1])
+
+
+def read_problem(document: Mapping[str, Any]) -> tuple[NamesProblem, str]:
+    """Read a document; return the problem and the kind of its allocator.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`optimise`.
+    """
+    given = read_document(ProblemDocument, document)
     n, kind = len(given.symbols), given.allocator
+    faults: list[AstraError] = [
+        bad_field(key, f"belongs to {own}, and the allocator was {kind}")
+        for key, own in _OWN_KEYS.items()
+        if key in given.model_fields_set and kind != own
+    ]
     if len(set(given.symbols)) < n:
         twice = next(symbol for symbol in given.symbols if given.symbols.count(symbol) > 1)
-        faults.append(_bad("symbols", f"must name every symbol once, was {twice} twice"))
-    vectors = {
+        faults.append(bad_field("symbols", f"must name every symbol once, was {twice} twice"))
+    vectors: dict[str, Any] = {
         name: _vector(name, getattr(given, name), n, faults)
         for name in ("expected_return_frac", "held_frac", "cost_frac")
     }
     if (vectors["cost_frac"] < 0.0).any():
-        faults.append(_bad("cost_frac", f"must not be negative, was {vectors['cost_frac'].min():g}"))
-    needs_covariance = kind == "min_variance" or (kind == "mean_variance" and given.risk_aversion > 0.0)
+        faults.append(bad_field("cost_frac", f"must not be negative, was {vectors['cost_frac'].min():g}"))
+    weighting = _weighting(given)
+    needs_covariance = weighting.risk_aversion > 0.0
     covariance = _covariance(given.covariance, n, needs_covariance, kind, faults)
     history, worst_days = _history(given, n, faults)
     if faults:
-        raise _as_astra(faults)
+        raise all_of(faults)
     is_pure = kind == "min_variance" and given.net_max_frac is None and given.return_min_frac is None
     max_loss = given.worst_day_max_loss_frac if kind == "downside" else None
     problem = NamesProblem(
         symbols=tuple(given.symbols),
         **vectors,
         covariance=covariance,
-        risk_aversion=given.risk_aversion,
-        trade_aversion=given.trade_aversion,
+        weighting=weighting,
         gross_max_frac=_or_inf(given.gross_max_frac),
         net_max_frac=_or_inf(given.net_max_frac),
         name_max_frac=_or_inf(given.name_max_frac),
@@ -134,8 +167,29 @@ def _read(document: Mapping[str, Any]) -> tuple[NamesProblem, str]:
         history_return_frac=history,
         worst_days=worst_days,
         worst_day_max_loss_frac=_or_inf(max_loss),
+        **_plan_of(given),
     )
     return problem, kind
+
+
+def _weighting(given: ProblemDocument) -> Weighting:
+    """Return what the objective of a kind counts."""
+    match given.allocator:
+        case "min_variance":
+            return Weighting(0.0, 1.0, 0.0)
+        case "downside":
+            return Weighting(1.0, 0.0, given.trade_aversion)
+        case "no_trade_buffer":
+            return Weighting(1.0, given.risk_aversion, 0.0)
+        case _:
+            return Weighting(1.0, given.risk_aversion, given.trade_aversion)
+
+
+def _plan_of(given: ProblemDocument) -> dict[str, Any]:
+    if given.allocator == "multi_period":
+        decay_frac = 0.5 ** (1.0 / given.forecast_half_life)
+        return {"steps": given.steps, "decay_frac": decay_frac, "ends_flat": given.ends_flat}
+    return {"buffer_frac": given.buffer_frac} if given.allocator == "no_trade_buffer" else {}
 
 
 def _or_inf(value: float | None) -> float:
@@ -146,7 +200,7 @@ def _vector(name: str, given: float | list[float] | None, n: int, faults: list[A
     if given is None or isinstance(given, float | int):
         return np.full(n, 0.0 if given is None else given)
     if len(given) != n:
-        faults.append(_bad(name, f"must have one entry a symbol ({n}), was {len(given)} long"))
+        faults.append(bad_field(name, f"must have one entry a symbol ({n}), was {len(given)} long"))
         return np.zeros(n)
     return np.array(given)
 
@@ -158,20 +212,20 @@ def _covariance(
     zero = np.zeros((n, n))
     if given is None:
         if is_needed:
-            faults.append(_bad("covariance", f"is missing; {kind} measures risk by it"))
+            faults.append(bad_field("covariance", f"is missing; {kind} measures risk by it"))
         return zero
     if [len(row) for row in given] != [n] * n:
-        faults.append(_bad("covariance", f"must be {n} rows of {n}, one a symbol"))
+        faults.append(bad_field("covariance", f"must be {n} rows of {n}, one a symbol"))
         return zero
     matrix = np.array(given)
     if np.abs(matrix - matrix.T).max() > _ASYMMETRY_MAX * np.abs(matrix).max():
-        faults.append(_bad("covariance", "must be symmetric", "C021"))
+        faults.append(bad_field("covariance", "must be symmetric", "C021"))
         return zero
     matrix = np.asarray(0.5 * (matrix + matrix.T), dtype=np.float64)
     values = np.linalg.eigvalsh(matrix)
     if values[0] < -_PSD_TOLERANCE * max(values[-1], 0.0) or values[-1] < 0.0:
         what = f"must be positive semidefinite, was one with the eigenvalue {values[0]:.3g}"
-        faults.append(_bad("covariance", what, "C021"))
+        faults.append(bad_field("covariance", what, "C021"))
         return zero
     return matrix
 
@@ -181,32 +235,12 @@ def _history(given: ProblemDocument, n: int, faults: list[AstraError]) -> tuple[
     if given.allocator != "downside":
         return np.zeros((0, n)), 0
     if given.worst_day_max_loss_frac is None:
-        faults.append(_bad("worst_day_max_loss_frac", "is missing; downside limits risk by it"))
+        faults.append(bad_field("worst_day_max_loss_frac", "is missing; downside limits risk by it"))
     rows = given.history_return_frac
     if not rows:
-        faults.append(_bad("history_return_frac", "is missing; downside measures risk by it"))
+        faults.append(bad_field("history_return_frac", "is missing; downside measures risk by it"))
         return np.zeros((0, n)), 0
     if any(len(row) != n for row in rows):
-        faults.append(_bad("history_return_frac", f"must have {n} entries a row, one a symbol"))
+        faults.append(bad_field("history_return_frac", f"must have {n} entries a row, one a symbol"))
         return np.zeros((0, n)), 0
     return np.array(rows), max(1, round(len(rows) * given.worst_frac))
-
-
-def _bad(field: str, what: str, code: str = "C020") -> ConfigError:
-    return ConfigError(code, f"{field} {what}", field)
-
-
-def _fault(detail: Any) -> ConfigError:
-    """Turn pydantic's finding into an error that names the field."""
-    where = ".".join(str(part) for part in detail["loc"])
-    kind = detail["type"]
-    if kind == "extra_forbidden":
-        known = ", ".join(ProblemDocument.model_fields)
-        return ConfigError("C020", f"{where} is not a key of a problem file", where, f"Known keys: {known}.")
-    if kind == "missing":
-        return ConfigError("C020", f"{where} is missing", where)
-    return ConfigError("C020", f"{where}: {detail['msg']}, was {detail['input']!r:.60}", where)
-
-
-def _as_astra(faults: list[AstraError]) -> AstraError:
-    return faults[0] if len(faults) == 1 else Errors(faults)

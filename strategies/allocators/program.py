@@ -1,9 +1,7 @@
 """The convex program of the book: stated in cvxpy, compiled once per structure, solved by Clarabel.
 
-cvxpy turns the program into a conic one whose data (P, q, A, b) are affine in the parameters; that is what
-its DPP rules guarantee. The affine map is taken from the compiled problem, so that a re-solve is one sparse
-product and one call of Clarabel, without a millisecond of bookkeeping each time. A test holds the answers
-against ``problem.solve()``.
+One statement serves every allocator that solves: a plan of one step is mean-variance, of several it is
+multi-period; with days of history the mean of the worst of them is limited. ``compiled`` turns it into maps.
 
 Units: sizes, weights and caps are fractions of equity; returns and costs are in basis points; sigma, the
 daily volatility of the book, is in percent, so that risk * sigma^2 is in basis points as well.
@@ -20,6 +18,7 @@ import numpy as np
 
 from engine.errors import InvariantError
 from engine.events import FloatArray, IntArray
+from strategies.allocators.compiled import Compiled, compile_statement
 
 #: Clarabel's settings, tried in this order. No time limit: an answer may not depend on the clock. The gap is
 #: in basis points of equity, so even the second attempt is far finer than a cent on a million.
@@ -37,26 +36,40 @@ ATTEMPTS: tuple[tuple[str, dict[str, Any]], ...] = (
         },
     ),
 )
-_SETTINGS: dict[str, Any] = {
-    "verbose": False,
-    "max_threads": 1,
-    "direct_solve_method": "qdldl",
-    "presolve_enable": False,
-}
 
 
 class Structure(msgspec.Struct, frozen=True):
-    """What a compiled program depends on: the symbols of each spread's legs, and the crowded symbols.
+    """What a compiled program depends on.
 
     A crowded symbol may carry more than the one leg of a live spread, so the sign of its weight is open:
     |w| needs a variable, and its bounds need rows. Everywhere else |w| is linear in v, and bounds on w are
     bounds on v.
+
+    Parameters
+    ----------
+    n_symbols : int
+    y, x : tuple of int
+        Symbols of each spread's legs.
+    crowded : tuple of int
+        Symbols.
+    steps : int
+        Periods of the plan; the first is traded.
+    ends_flat : bool
+        Whether the plan pays for leaving what it holds at its end.
+    n_days : int
+        Rows of the history whose worst days are limited; 0 for no such limit.
+    n_shares : int
+        Strategies whose spreads have a share of the capital together.
     """
 
     n_symbols: int
     y: tuple[int, ...]
     x: tuple[int, ...]
     crowded: tuple[int, ...] = ()
+    steps: int = 1
+    ends_flat: bool = False
+    n_days: int = 0
+    n_shares: int = 0
 
 
 def disjoint(n_spreads: int) -> Structure:
@@ -75,22 +88,16 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 class Program(msgspec.Struct, frozen=True):
-    """A compiled statement: the affine maps from a parameter vector to Clarabel's data.
+    """A compiled statement.
 
     The parameter vector is ``theta``, then ``risk``, then the constant 1. ``triangle`` holds the rows and
-    columns of the part ``factor``.
+    columns of the part ``factor``; ``now`` the columns of v at the first step.
     """
 
     statement: Statement
     triangle: tuple[IntArray, IntArray]
-    cone_sizes: tuple[int, int]
-    p_map: Any
-    q_map: Any
-    ab_map: Any
-    p_index: tuple[Any, Any, Any]
-    a_index: tuple[Any, Any, Any]
-    b_rows: IntArray
-    v_columns: slice
+    compiled: Compiled
+    now: slice
 
     def solve(self, vector: FloatArray, settings: dict[str, Any]) -> tuple[str, FloatArray]:
         """Solve from scratch: no warm start, no memory of answers.
@@ -100,78 +107,105 @@ class Program(msgspec.Struct, frozen=True):
         status : str
             Clarabel's: ``Solved``, ``PrimalInfeasible``, ...; all others are failures.
         v : FloatArray, shape (n_spreads,)
+            Of the first step.
         """
-        import clarabel
-        from scipy.sparse import csc_array
-
-        indices, indptr, shape = self.a_index
-        ab = self.ab_map @ vector
-        a = csc_array((-ab[: indices.size], indices, indptr), shape=shape)
-        b = np.zeros(shape[0])
-        b[self.b_rows] = ab[indices.size :]
-        indices, indptr, shape = self.p_index
-        p = csc_array((self.p_map @ vector, indices, indptr), shape=shape)
-        q = (self.q_map @ vector)[:-1]
-        options = clarabel.DefaultSettings()
-        for name, value in (_SETTINGS | settings).items():
-            setattr(options, name, value)
-        cones = [
-            clarabel.NonnegativeConeT(self.cone_sizes[0]),
-            clarabel.SecondOrderConeT(self.cone_sizes[1]),
-        ]
-        answer = clarabel.DefaultSolver(p, q, a, b, cones, options).solve()
-        return str(answer.status), np.asarray(answer.x)[self.v_columns]
+        answer = self.compiled.solve(self.compiled.data(vector), settings)
+        return answer.status, answer.x[self.now]
 
 
 def state_program(structure: Structure) -> Statement:
-    """State the program of docs/maths/mean_variance.md for a structure.
+    """State the program of docs/maths/mean_variance.md and trade_offs.md for a structure.
 
     ``slack`` relaxes every cap that the mandatory trades already break, in proportion, at a high price; where
-    nothing is broken the excesses are zero and so is its effect.
+    nothing is broken the excesses are zero and so is its effect. Bounds of trading hold at the first step;
+    what is planned after it has its caps only, and is planned again before it is traded.
     """
     import cvxpy
 
     cp: Any = cvxpy  # its atoms are assembled at import and unknown to type checkers
-    n, crowd = len(structure.y), list(structure.crowded)
-    parts = _parts(n, structure.n_symbols, len(crowd))
+    n, steps = len(structure.y), structure.steps
+    parts = _parts(structure)
     theta = cp.Parameter(max(where.stop for where in parts.values()))
     risk = cp.Parameter(nonneg=True)
     part = {name: theta[where] for name, where in parts.items() if where.stop > where.start}
-
-    v, traded = cp.Variable(n), cp.Variable(structure.n_symbols)
-    sigma, slack = cp.Variable(1), cp.Variable(1)
+    n_trades = steps + structure.ends_flat
+    v, traded = cp.Variable(n * steps), cp.Variable(structure.n_symbols * n_trades)
+    sigma, slack = cp.Variable(steps), cp.Variable(1)
     to_y, to_x = _selector(structure.y, structure.n_symbols), _selector(structure.x, structure.n_symbols)
-    w = to_y @ cp.multiply(part["column_y"], v) + to_x @ cp.multiply(part["column_x"], v)
+
+    utility: Any = 0.0
+    constraints: list[Any] = []
+    before: Any = part["base"]
+    for step in range(n_trades):
+        if step < steps:
+            v_now = v if steps == 1 else v[step * n : (step + 1) * n]
+            w = to_y @ cp.multiply(part["column_y"], v_now) + to_x @ cp.multiply(part["column_x"], v_now)
+        else:
+            w = np.zeros(structure.n_symbols)
+        moved = traded if n_trades == 1 else traded[step * structure.n_symbols :][: structure.n_symbols]
+        constraints += [moved >= w - before, moved >= before - w]
+        before = w
+        if step == steps:
+            utility = utility - part["cost"] @ moved
+            continue
+        utility = utility + part["gain"][step * n : (step + 1) * n] @ v_now - part["cost"] @ moved
+        if step == 0:
+            utility = utility - cp.multiply(part["penalty"], slack)
+        carry, bounds = _of_step(structure, part, step == 0, v_now, w, sigma[step], slack)
+        utility = utility - carry
+        constraints += bounds
+    objective = cp.Maximize(cp.sum(utility) - risk * cp.sum_squares(sigma))
+    return Statement(cp.Problem(objective, constraints), theta, risk, v, parts)
+
+
+def _of_step(
+    structure: Structure, part: dict[str, Any], is_now: bool, v: Any, w: Any, sigma: Any, slack: Any
+) -> tuple[Any, list[Any]]:
+    """Return the carry of crowded symbols at a step of the plan, and what binds the step."""
+    import cvxpy
+
+    cp: Any = cvxpy
+    n = len(structure.y)
+    carry: Any = 0.0
     rows, columns = triangle_of(n)
     spread_v = _selector(columns, n).T @ v
     exposure = _selector(rows, n + 1) @ cp.multiply(part["factor"], spread_v) + part["factor_fixed"]
     gross, net = part["gross"] @ v, part["net"] @ v
-    utility = part["gain"] @ v - part["cost"] @ traded - cp.multiply(part["penalty"], slack)
     constraints = [
-        traded >= w - part["base"],
-        traded >= part["base"] - w,
-        v >= part["low"],
-        v <= part["high"],
+        v >= (part["low"] if is_now else 0.0),
+        v <= part["high" if is_now else "ceiling"],
         net <= part["net_room_up"] + cp.multiply(part["net_excess"], slack),
         -net <= part["net_room_down"] + cp.multiply(part["net_excess"], slack),
         sigma <= part["sigma_room"] + cp.multiply(part["sigma_excess"], slack),
-        slack >= 0,
-        cp.SOC(sigma[0], exposure),
+        *([slack >= 0] if is_now else []),
+        cp.SOC(sigma, exposure),
     ]
-    if crowd:
-        size, crowd_w = cp.Variable(len(crowd)), w[crowd] + part["crowd_fixed"]
+    if structure.crowded:
+        size, crowd_w = cp.Variable(len(structure.crowded)), w[list(structure.crowded)] + part["crowd_fixed"]
         constraints += [
             size >= crowd_w,
             size >= -crowd_w,
             size <= part["crowd_cap"] + part["crowd_excess"] * slack[0],
-            crowd_w >= part["crowd_low"],
-            crowd_w <= part["crowd_high"],
         ]
+        if is_now:
+            constraints += [crowd_w >= part["crowd_low"], crowd_w <= part["crowd_high"]]
         gross = gross + cp.sum(size)
-        utility = utility - part["crowd_carry"] * cp.sum(size)
+        carry = part["crowd_carry"] @ size
     constraints.append(gross <= part["gross_room"] + cp.multiply(part["gross_excess"], slack))
-    objective = cp.Maximize(cp.sum(utility) - risk * cp.sum_squares(sigma))
-    return Statement(cp.Problem(objective, constraints), theta, risk, v, parts)
+    if structure.n_shares:
+        members = cp.reshape(part["share"], (structure.n_shares, n), order="C")
+        constraints.append(members @ v <= part["share_room"] + part["share_excess"] * slack[0])
+    if structure.n_days:
+        # The k worst of all days lose sum(loss): min over a of k a + sum max(loss - a, 0).
+        quantile, beyond = cp.Variable(1), cp.Variable(structure.n_days)
+        day_pct = cp.reshape(part["day"], (structure.n_days, n), order="C") @ v + part["day_fixed"]
+        worst = cp.multiply(part["worst_days"], quantile) + cp.sum(beyond)
+        constraints += [
+            beyond >= -day_pct - quantile,
+            beyond >= 0.0,
+            worst <= part["worst_room"] + cp.multiply(part["worst_excess"], slack),
+        ]
+    return carry, constraints
 
 
 @lru_cache(maxsize=64)
@@ -183,40 +217,13 @@ def compile_program(structure: Structure) -> Program:
     InvariantError
         If the statement breaks cvxpy's DPP rules, or compiles to other cones than it states.
     """
-    import cvxpy as cp
-    from cvxpy.settings import PARAM_PROB
-
     statement = state_program(structure)
-    if not statement.problem.is_dcp(dpp=True):
-        raise InvariantError("the book's program is not DPP: its compiled form would ignore the parameters")
-    statement.theta.value = np.ones(statement.theta.size)
-    statement.risk.value = 1.0
-    data, _, _ = statement.problem.get_problem_data(cp.CLARABEL)
-    compiled, dims = data[PARAM_PROB], data["dims"]
-    columns = compiled.param_id_to_col
-    if (
-        dims.zero
-        or dims.exp
-        or len(dims.soc) != 1
-        or (columns[statement.theta.id], columns[statement.risk.id]) != (0, statement.theta.size)
-    ):
-        raise InvariantError(f"the book's program compiled to an unexpected form: {dims}, {columns}")
-    indices, indptr, shape = compiled.reduced_A.problem_data_index
-    n_a = indptr[-2]  # the last column is b
-    p_indices, p_indptr, p_shape = compiled.reduced_P.problem_data_index
-    first = compiled.var_id_to_col[statement.v.id]
-    return Program(
-        statement=statement,
-        triangle=triangle_of(len(structure.y)),
-        cone_sizes=(int(dims.nonneg), int(dims.soc[0])),
-        p_map=compiled.reduced_P.reduced_mat,
-        q_map=compiled.q,
-        ab_map=compiled.reduced_A.reduced_mat,
-        p_index=(p_indices, p_indptr, tuple(map(int, p_shape))),
-        a_index=(indices[:n_a], indptr[:-1], (int(shape[0]), int(shape[1]) - 1)),
-        b_rows=indices[n_a:],
-        v_columns=slice(first, first + len(structure.y)),
-    )
+    compiled = compile_statement(statement.problem, (statement.theta, statement.risk))
+    if compiled.n_zero or len(compiled.second_order) != structure.steps:
+        raise InvariantError(f"the book's program compiled to unexpected cones: {compiled.second_order}")
+    first = compiled.first_column[statement.v.id]
+    n = len(structure.y)
+    return Program(statement, triangle_of(n), compiled, slice(first, first + n))
 
 
 def triangle_of(n_spreads: int) -> tuple[IntArray, IntArray]:
@@ -225,16 +232,25 @@ def triangle_of(n_spreads: int) -> tuple[IntArray, IntArray]:
     return rows.astype(np.int64), columns.astype(np.int64)
 
 
-def _parts(n_spreads: int, n_symbols: int, n_crowded: int) -> dict[str, slice]:
+def _parts(structure: Structure) -> dict[str, slice]:
+    n, n_symbols, n_crowded = len(structure.y), structure.n_symbols, len(structure.crowded)
     sizes = {
-        **dict.fromkeys(("column_y", "column_x", "gain", "low", "high", "gross", "net"), n_spreads),
+        **dict.fromkeys(("column_y", "column_x"), n),
+        "gain": n * structure.steps,
+        **dict.fromkeys(("low", "high", "gross", "net"), n),
         **dict.fromkeys(("base", "cost"), n_symbols),
-        "factor": n_spreads * (n_spreads + 1) // 2,
-        "factor_fixed": n_spreads + 1,
+        "factor": n * (n + 1) // 2,
+        "factor_fixed": n + 1,
         **dict.fromkeys(("gross_room", "net_room_up", "net_room_down", "sigma_room"), 1),
         **dict.fromkeys(("gross_excess", "net_excess", "sigma_excess", "penalty"), 1),
         **dict.fromkeys(("crowd_fixed", "crowd_low", "crowd_high", "crowd_cap", "crowd_excess"), n_crowded),
-        "crowd_carry": min(n_crowded, 1),
+        "crowd_carry": n_crowded,
+        "ceiling": n if structure.steps > 1 else 0,
+        "day": structure.n_days * n,
+        "day_fixed": structure.n_days,
+        "share": structure.n_shares * n,
+        **dict.fromkeys(("share_room", "share_excess"), structure.n_shares),
+        **dict.fromkeys(("worst_days", "worst_room", "worst_excess"), min(structure.n_days, 1)),
     }
     ends = np.cumsum(list(sizes.values())).tolist()
     return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}

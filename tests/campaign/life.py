@@ -171,7 +171,7 @@ def _child(config: Config, life: Life, log: Path, writer: int, change: Callable[
 
 def _watch(tell: Callable[..., None], began_s: float) -> None:
     """Tell how long the recovery took, and when the first record is taken."""
-    recover, announce = assembly.recover, live_run.LiveRun._announce
+    recover, announce = assembly.recover, live_run.announce
 
     def timed(*args: Any, **kwargs: Any) -> Any:
         started_s = stopwatch_s()
@@ -184,12 +184,12 @@ def _watch(tell: Callable[..., None], began_s: float) -> None:
         )
         return found
 
-    def announced(self: Any) -> None:
-        announce(self)
+    def announced(*args: Any) -> None:
+        announce(*args)
         tell(ready_s=stopwatch_s() - began_s)
 
     assembly.recover = timed
-    live_run.LiveRun._announce = announced  # type: ignore[method-assign]
+    live_run.announce = announced
 
 
 def _slow_down() -> None:

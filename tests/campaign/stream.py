@@ -7,8 +7,8 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from engine.app import live_run
 from engine.app.daemon import Daemon
-from engine.app.live_run import LiveRun
 from feeds import redis_stream
 
 _BATCH: int = 20
@@ -33,13 +33,13 @@ def until(last: str) -> Callable[[], None]:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         Daemon._commit = commit  # type: ignore[method-assign]
-        announce = LiveRun._announce
+        announce = live_run.announce
 
-        def announced(self: Any) -> None:
-            announce(self)
-            if self._parts.recovered.position == last:
+        def announced(config: Any, parts: Any, *more: Any) -> None:
+            announce(config, parts, *more)
+            if parts.recovered.position == last:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        LiveRun._announce = announced  # type: ignore[method-assign]
+        live_run.announce = announced
 
     return change

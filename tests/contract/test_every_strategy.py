@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from engine.app.config import PATH_KEYS
 from engine.events import BarSlice, Signal, SpreadNoted
 from engine.kernel import KERNELS
 from engine.ports import Outlook, Strategy
@@ -16,18 +19,30 @@ from engine.state import from_bytes, to_bytes
 from strategies import REGISTRY
 from tests.support.tapes import context, random_closes, slices_of, tape, without
 
+#: Packages of extras that a kind cannot do without.
+NEEDS = {"convertible": "QuantLib"}
 CASES = [
-    pytest.param(kind, example, id=f"{kind}-{i}")
+    pytest.param(
+        kind,
+        example,
+        id=f"{kind}-{i}",
+        marks=pytest.mark.skipif(
+            kind in NEEDS and find_spec(NEEDS[kind]) is None, reason="its extra is not installed"
+        ),
+    )
     for kind, plugin in REGISTRY.items()
     for i, example in enumerate(plugin.options.model_json_schema().get("examples", [{}]))
 ]
+#: Where the files are that examples name.
+FILES = Path(__file__).parents[1] / "goldens" / "examples"
 every_strategy = pytest.mark.parametrize(("kind", "example"), CASES)
 Output = list[Signal | SpreadNoted]
 
 
 def build(kind: str, example: dict[str, Any]) -> Strategy:
     plugin = REGISTRY[kind]
-    return plugin.build(plugin.options.model_validate(example), context())
+    files = {key: str(FILES / example[key]) for key in PATH_KEYS if key in example}
+    return plugin.build(plugin.options.model_validate(example | files), context())
 
 
 def run(strategy: Strategy, slices: Sequence[BarSlice]) -> Output:
@@ -77,7 +92,7 @@ def test_a_missing_symbol_emits_no_signal(kind: str, example: dict[str, Any]) ->
 def test_a_missing_minute_emits_no_signal(kind: str, example: dict[str, Any]) -> None:
     """A minute without a bar of a leg (suspect bars look the same) leaves the spread's side alone."""
     strategy = build(kind, example)
-    column = {s.name: [context().symbols.index(leg) for leg in (s.y, s.x)] for s in strategy.spreads}
+    column = {s.name: [context().symbols.index(leg) for leg in (s.y, s.x) if leg] for s in strategy.spreads}
     for slice_ in tape(5, missing_frac=0.3):
         for event in signals_of(run(strategy, [slice_])):
             assert np.isfinite(slice_.bars[:, column[event.spread]]).all()

@@ -13,6 +13,7 @@ from redis.exceptions import NoPermissionError
 
 from engine.app.operator_link import Admission, from_mqtt, from_redis
 from engine.app.operator_send import MqttLine, RedisLine
+from engine.app.owner import Owner
 from engine.clock import Clock
 from engine.commands import Keys, message_of
 from engine.connections import mqtt_client, redis_client
@@ -83,7 +84,11 @@ async def test_redis_command_goes_from_operator_to_engine(redis_port: int) -> No
         line = RedisLine(client, INSTANCE)
         await line.send(message_of(sent), "deployed")
         await line.status()
-    await _obeyed(from_redis(_redis("engine", redis_port), INSTANCE, _admission()), sent.body)
+    link = _redis("engine", redis_port)
+    owner = Owner(link, INSTANCE, "here ", pytest.fail)
+    await owner.claim()
+    await _obeyed(from_redis(link, INSTANCE, _admission(), owner.holds), sent.body)
+    await owner.release()
 
 
 @needs_mosquitto

@@ -217,7 +217,9 @@ async def _may_read(role: str, port: int, topic: str, writer: str) -> bool:
         return len(reader.messages) > 0
 
 
-KIND_TOPICS = sorted({f"astra/{INSTANCE}/{kind}" for kind in [*KINDS.values(), "status", "online"]})
+KIND_TOPICS = sorted(
+    {f"astra/{INSTANCE}/{kind}" for kind in {*KINDS.values(), "status", "online", "delivered"}}
+)
 BARS = "astra/bars/KO"
 ORDERS = f"astra/{INSTANCE}/commands"
 

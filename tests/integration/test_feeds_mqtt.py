@@ -197,6 +197,17 @@ async def test_a_subscription_that_is_refused_is_asked_for_again(
     await sub.close()
 
 
+async def test_a_session_that_was_lost_while_the_engine_was_away_is_counted(mqtt_broker: MqttBroker) -> None:
+    """A broker keeps a session for a day only: after a weekend nobody would know that bars are missing."""
+    first = subscriber(mqtt_broker.link, "weekend", has_had_bars=True)
+    await first.connected()
+    await first.close()
+    again = subscriber(mqtt_broker.link, "weekend", has_had_bars=True)
+    await again.connected()
+    await again.close()
+    assert (first.feed.sessions_lost, again.feed.sessions_lost) == (1, 0)
+
+
 async def test_a_flood_without_receipts_is_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who publishes with QoS 0 cannot be slowed down: memory is bounded, and the loss is no secret."""
     monkeypatch.setattr("feeds.mqtt._UNREAD_MAX", 50)

@@ -204,3 +204,18 @@ async def test_cancelling_ends_it_with_a_client_connected() -> None:
         while await reader.read(1000):
             pass
     writer.close()
+
+
+async def test_a_silent_connection_is_closed_and_a_crowd_is_refused(monkeypatch) -> None:
+    """Whoever connects and says nothing would hold a descriptor, until the journal has none left."""
+    monkeypatch.setattr("engine.app.health._CONNECTION_MAX_S", 0.3)
+    monkeypatch.setattr("engine.app.health._CONNECTIONS_MAX", 3)
+    async with _served(still()) as ask:
+        crowd = [await asyncio.open_connection("127.0.0.1", ask.port) for _ in range(3)]
+        crowd[1][1].write(b"GET /livez HTTP/1.1\r\nhost: ")  # begun, and never ended
+        assert (await ask("/livez")).code == 503
+        assert [await reader.read() for reader, _ in crowd] == [b""] * 3
+        assert (await ask("/livez")).code == 200
+        for _, writer in crowd:
+            writer.close()
+            await writer.wait_closed()

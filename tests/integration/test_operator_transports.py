@@ -9,7 +9,10 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 from redis.asyncio import Redis
 
 from engine.app.operator_link import Admission, Received, from_mqtt, from_redis, from_spool
@@ -21,6 +24,7 @@ from engine.clock import Clock
 from engine.commands import MESSAGE_BYTES_MAX, Keys, message_of
 from engine.connections import mqtt_client, redis_client
 from engine.events import Command, CommandJudged
+from tests.support import waiting
 from tests.support.core import slice_of
 from tests.support.engines import HALT_KEY, OPERATOR_KEY, command, engine_of
 from tests.support.servers import fresh_redis, mqtt_broker, redis_server
@@ -35,6 +39,11 @@ WAIT_S = 10.0
 def admission() -> Admission:
     """Make a fresh one, as after a restart."""
     return Admission(KEYS, Clock(start_ns=T0_NS))
+
+
+async def alone(_client: Any) -> bool:
+    """Let it read: no other engine has the name."""
+    return True
 
 
 def a_halt(nonce: str) -> Command:
@@ -80,10 +89,10 @@ async def test_redis_keeps_a_command_until_it_is_on_disk(redis_server: RedisServ
         line = RedisLine(client, "keeps")
         sent = a_halt("one")
         await line.send(message_of(sent), "one")
-        async with aclosing(from_redis(redis_server.link, "keeps", admission())) as source:
+        async with aclosing(from_redis(redis_server.link, "keeps", admission(), alone)) as source:
             [(first, _)] = await take(source)  # and the engine dies before it is on disk
         assert (first.body, first.signature) == (sent.body, sent.signature)
-        async with aclosing(from_redis(redis_server.link, "keeps", admission())) as source:
+        async with aclosing(from_redis(redis_server.link, "keeps", admission(), alone)) as source:
             [(again, acknowledge)] = await take(source)
             assert again.body == first.body
             assert await pending(client, "keeps") == 1
@@ -92,7 +101,7 @@ async def test_redis_keeps_a_command_until_it_is_on_disk(redis_server: RedisServ
             await until(lambda: _is_zero(pending(client, "keeps")))
             await end(reading)
         await line.send(message_of(a_halt("two")), "two")
-        async with aclosing(from_redis(redis_server.link, "keeps", admission())) as source:
+        async with aclosing(from_redis(redis_server.link, "keeps", admission(), alone)) as source:
             [(other, _)] = await take(source)
         assert '"nonce":"two"' in other.body
 
@@ -103,7 +112,7 @@ async def _is_zero(count: Awaitable[int]) -> bool:
 
 async def test_redis_that_loses_its_data_and_comes_back_is_used_again(fresh_redis: RedisServer) -> None:
     """Stream and group are gone with the server's memory; the engine makes them anew and listens."""
-    async with aclosing(from_redis(fresh_redis.link, "back", admission())) as source:
+    async with aclosing(from_redis(fresh_redis.link, "back", admission(), alone)) as source:
         reading = await turn(source)
         async with redis_client(fresh_redis.link, "test") as client:
             await until(lambda: _exists(client, "astra:back:commands"))
@@ -151,6 +160,30 @@ async def _received_after(line: MqttLine, sent: Command, reading: asyncio.Task[A
     return reading.done()
 
 
+async def test_mqtt_asks_again_when_the_subscription_is_refused(
+    mqtt_broker: MqttBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker says so in its answer and then delivers nothing: the engine would be deaf for ever."""
+    subscribe, admitting = aiomqtt.Client.subscribe, admission()
+    refusals, seen = [ReasonCode(PacketTypes.SUBACK, "Not authorized")], []
+
+    async def refused_once(client: aiomqtt.Client, *args: Any, **kwargs: Any) -> Any:
+        seen.append(dict(admitting.links))
+        granted = await subscribe(client, *args, **kwargs)
+        return [refusals.pop()] if refusals else granted
+
+    monkeypatch.setattr(aiomqtt.Client, "subscribe", refused_once)
+    async with aclosing(from_mqtt(mqtt_broker.link, "deaf", admitting)) as source:
+        reading = await turn(source)
+        await waiting.until(lambda: admitting.links["mqtt"])
+        async with mqtt_client(mqtt_broker.link) as client:
+            await MqttLine(client, "astra/deaf").send(message_of(a_halt("one")), "one")
+        async with asyncio.timeout(WAIT_S):
+            received, _ = await reading
+    assert '"nonce":"one"' in received.body
+    assert seen == [{"mqtt": False}] * 2
+
+
 async def test_spool_keeps_a_command_until_it_is_on_disk(tmp_path: Path) -> None:
     """Without any server: the file goes only after the fsync, and the folder is private."""
     state = StateFolder(tmp_path)
@@ -179,7 +212,7 @@ async def test_rubbish_on_every_transport_is_a_refused_command(
         for data in RUBBISH:
             await client.xadd("astra:rubbish:commands", {"command": data})
         await client.xadd("astra:rubbish:commands", {"another": b"field"})
-        async with aclosing(from_redis(redis_server.link, "rubbish", admission())) as source:
+        async with aclosing(from_redis(redis_server.link, "rubbish", admission(), alone)) as source:
             received = await take(source, len(RUBBISH) + 1)
     spool = tmp_path / "commands"
     spool.mkdir()
@@ -225,6 +258,7 @@ class Engine:
             instance="test",
             epoch="e",
             version="v",
+            clock_ns=T0_NS,
             written_ns=T0_NS,
             verdicts=self.loop.status.verdicts,
         )
@@ -252,7 +286,7 @@ async def test_a_sender_learns_the_verdict(
 
     if way == "redis":
         async with redis_client(redis_server.link, "test") as client:
-            source = from_redis(redis_server.link, "test", admission())
+            source = from_redis(redis_server.link, "test", admission(), alone)
 
             async def put(body: bytes) -> None:
                 await client.set("astra:test:status", body)
@@ -299,7 +333,7 @@ async def test_a_reader_that_is_told_to_stop_stops(
     """Clients may forget a cancellation that comes while they connect; the run would then never end."""
     for k in range(30):
         source = (
-            from_redis(redis_server.link, "stops", admission())
+            from_redis(redis_server.link, "stops", admission(), alone)
             if way == "redis"
             else from_mqtt(mqtt_broker.link, f"stops{k}", admission())
         )

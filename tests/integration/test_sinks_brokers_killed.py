@@ -7,20 +7,23 @@ import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
+import pytest
 from redis.exceptions import RedisError
 
 from engine.app.servers import MqttBroker, RedisServer
 from engine.clock import stopwatch_s
-from engine.connections import mqtt_client, redis_client
+from engine.connections import mqtt_client, mqtt_session, redis_client
+from engine.events import TradingState, TradingStateChanged
 from engine.ports import Effect, Sink
 from engine.sinks.courier import Couriers
-from engine.sinks.messages import id_of
+from engine.sinks.messages import EffectId, id_of
 from engine.sinks.mqtt import MqttSink
 from engine.sinks.outbox import Outbox
 from engine.sinks.redis import RedisSink
-from tests.support.effects import EPOCH, alert, risk, wire
+from tests.support.effects import EPOCH, NOON_NS, alert, alerts, risk, wire
 from tests.support.servers import fresh_mqtt, fresh_redis
 from tests.support.waiting import background, until
 
@@ -160,15 +163,16 @@ async def test_an_engine_that_restarts_with_its_server_doubles_nothing(
 class Heard:
     """Somebody who listens to the broker and comes back after every interruption."""
 
-    def __init__(self, broker: MqttBroker, topic: str) -> None:
+    def __init__(self, broker: MqttBroker, topic: str, **session: Any) -> None:
         self._broker = broker
         self._topic = topic
+        self._session = session
         self.is_there = asyncio.Event()
         self.messages: list[str] = []
 
     async def run(self) -> None:
         while True:
-            client = mqtt_client(self._broker.link)
+            client = mqtt_client(self._broker.link, **self._session)
             client.timeout = 0.5  # a broker that is killed while it greets us says nothing more
             with suppress(aiomqtt.MqttError, OSError):
                 async with client:
@@ -186,6 +190,9 @@ class Audience:
     def __init__(self, sink: MqttSink, heard: Heard) -> None:
         self._sink = sink
         self._heard = heard
+
+    async def held(self, lane: str) -> Mapping[str, EffectId]:
+        return await self._sink.held(lane)
 
     async def deliver(self, effects: Sequence[Effect]) -> None:
         await self._heard.is_there.wait()
@@ -207,6 +214,106 @@ async def test_mqtt_broker_killed_under_load_loses_no_alert(fresh_mqtt: MqttBrok
         figures = couriers.figures["mqtt", "urgent"]
     assert list(dict.fromkeys(heard.messages)) == EXPECTED
     assert figures.failures >= 1
+
+
+@asynccontextmanager
+async def engine_of(broker: MqttBroker, outbox: Outbox, folder: Path) -> AsyncIterator[Couriers]:
+    """Give the delivering part of an engine; on leaving, its connection is cut without a farewell."""
+    sink = MqttSink(broker.link, wire("life"))
+    couriers = Couriers(outbox, {"mqtt": sink}, folder / "cursors.json", EPOCH)
+    async with background(couriers.run()):
+        yield couriers
+        client = sink._client
+        if client is not None and (line := client._client.socket()) is not None:
+            line.shutdown(2)
+    await couriers.aclose()
+
+
+async def lives(broker: MqttBroker, heard: Heard, folder: Path, *, kill: bool) -> None:
+    """Let an engine live four times from its snapshots; kill the broker between two lives, or do not."""
+    snapshot = Outbox(["mqtt"]).state()
+    for life in range(3):
+        outbox = Outbox(["mqtt"])
+        outbox.restore(snapshot)
+        async with engine_of(broker, outbox, folder) as couriers:
+            outbox.add(alerts(range(100 * life + 1, 100 * life + 101)))
+            assert await couriers.drain(10.0)
+        snapshot = outbox.state()
+        if kill:
+            broker.kill()
+            await until(lambda: not heard.is_there.is_set())
+            broker.start()
+        await heard.is_there.wait()
+    outbox = Outbox(["mqtt"])
+    outbox.restore(snapshot)
+    async with engine_of(broker, outbox, folder) as couriers:
+        outbox.add(alerts([301]))
+        assert await couriers.drain(10.0)
+        await until(lambda: "301-0" in heard.messages)
+
+
+DURABLE = {"identifier": "listener", **mqtt_session(3_600)}
+ALL = [f"{seq}-0" for seq in range(1, 302)]
+
+
+async def test_engine_and_broker_that_die_together_lose_no_alert(
+    fresh_mqtt: MqttBroker, tmp_path: Path
+) -> None:
+    """The broker confirmed, and forgot with the machine; the engine remembers only that it was confirmed."""
+    heard = Heard(fresh_mqtt, "astra/life/alerts", **DURABLE)
+    async with background(heard.run()):
+        await heard.is_there.wait()
+        await lives(fresh_mqtt, heard, tmp_path, kill=True)
+    assert list(dict.fromkeys(heard.messages)) == ALL
+    assert len(heard.messages) > len(ALL)  # which is how it can be
+
+
+async def test_a_restarted_engine_repeats_nothing_to_a_broker_that_stayed(
+    fresh_mqtt: MqttBroker, tmp_path: Path
+) -> None:
+    """A thousand old alerts at every restart would teach everybody to ignore them."""
+    heard = Heard(fresh_mqtt, "astra/life/alerts", **DURABLE)
+    async with background(heard.run()):
+        await heard.is_there.wait()
+        await lives(fresh_mqtt, heard, tmp_path, kill=False)
+    assert heard.messages == ALL
+
+
+async def test_a_listener_that_comes_back_after_the_engine_is_told_too(
+    fresh_mqtt: MqttBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker without a memory cannot keep anything for it, and the engine is quicker to return."""
+    monkeypatch.setattr("engine.sinks.mqtt._BACK_S", 0.2)
+    monkeypatch.setattr("engine.sinks.courier._IDLE_S", 0.1)
+    outbox, heard = Outbox(["mqtt"]), Heard(fresh_mqtt, "astra/life/alerts")
+    async with engine_of(fresh_mqtt, outbox, tmp_path) as couriers:
+        outbox.add(alerts([1, 2]))
+        assert await couriers.drain(10.0)
+        async with background(heard.run()):
+            await until(lambda: heard.messages == ["1-0", "2-0"])
+
+
+async def test_a_broker_that_forgot_has_the_state_again(
+    fresh_mqtt: MqttBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A halt that only those know who heard it is none for the screen that is switched on now."""
+    halted = TradingStateChanged(NOON_NS, TradingState.HALTED, TradingState.ACTIVE, "VAR_LIMIT", "h-1")
+    monkeypatch.setattr("engine.sinks.outbox._KEPT", 10)
+    monkeypatch.setattr("engine.sinks.outbox._LOT", 10)
+    outbox = Outbox(["mqtt"])
+    async with engine_of(fresh_mqtt, outbox, tmp_path) as couriers:
+        outbox.add([Effect(1, 0, halted), *alerts(range(2, 100))])
+        assert await couriers.drain(10.0)
+    again = Outbox(["mqtt"])
+    again.restore(outbox.state())
+    fresh_mqtt.kill()
+    fresh_mqtt.start()
+    heard = Heard(fresh_mqtt, "astra/life/state")
+    async with engine_of(fresh_mqtt, again, tmp_path) as couriers:
+        again.add(alerts([100]))
+        assert await couriers.drain(10.0)
+        async with background(heard.run()):
+            await until(lambda: heard.messages == ["1-0"])
 
 
 async def test_alerts_are_soon_readable_from_redis(fresh_redis: RedisServer, tmp_path: Path) -> None:

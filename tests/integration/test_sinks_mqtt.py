@@ -18,8 +18,9 @@ from engine.errors import ServiceError
 from engine.events import TradingState, TradingStateChanged
 from engine.links import MqttLink
 from engine.ports import Effect
+from engine.sinks.messages import URGENT
 from engine.sinks.mqtt import MqttSink
-from tests.support.effects import NOON_NS, alert, alerts, risk, wire
+from tests.support.effects import EPOCH, NOON_NS, alert, alerts, risk, wire
 from tests.support.servers import fresh_mqtt, mqtt_broker
 
 __all__ = ["fresh_mqtt", "mqtt_broker"]
@@ -75,10 +76,11 @@ async def test_state_and_status_are_there_for_who_comes_late(mqtt_broker: MqttBr
         await sink.deliver([alert(1), Effect(2, 0, HALTED)])
         await sink.publish_status(b'{"state":"HALTED"}')
         async with listening(mqtt_broker.link, "astra/late/#") as client:
-            retained = dict(await heard(client, 3))
+            retained = dict(await heard(client, 4))
     assert json.loads(retained["astra/late/state"])["state"] == "HALTED"
     assert retained["astra/late/status"] == b'{"state":"HALTED"}'
     assert retained["astra/late/online"] == b"1"
+    assert json.loads(retained["astra/late/delivered"]) == {"epoch": EPOCH, "id": "2-0"}
     assert "astra/late/alerts" not in retained
 
 
@@ -108,24 +110,57 @@ async def test_the_broker_speaks_for_an_engine_that_died(mqtt_broker: MqttBroker
     await sink.aclose()
 
 
-async def test_what_a_broker_may_have_forgotten_is_published_again(fresh_mqtt: MqttBroker) -> None:
-    """It confirmed the alert, was killed before it passed it on, and remembers nothing."""
+async def test_a_restarted_engine_asks_the_broker_what_it_has(mqtt_broker: MqttBroker) -> None:
+    """A restart for an update must not repeat a thousand alerts to everybody who listens."""
+    async with sink_of(mqtt_broker.link, "asks") as sink:
+        assert await sink.held("urgent") == dict.fromkeys(URGENT, (0, 0))
+        await sink.deliver([*alerts([1, 2]), Effect(2, 1, HALTED), risk(3)])
+        assert await sink.held("urgent") == dict.fromkeys(URGENT, (2, 1))
+    async with sink_of(mqtt_broker.link, "asks") as sink:
+        assert await sink.held("urgent") == dict.fromkeys(URGENT, (2, 1))
+        assert await sink.held("routine") == {}
+
+
+@pytest.mark.parametrize(
+    "retained", [b"", b"rubbish", b'{"epoch":"20250101T000000Z","id":"7-0"}'], ids=["none", "rubbish", "old"]
+)
+async def test_a_broker_that_cannot_say_has_nothing(mqtt_broker: MqttBroker, retained: bytes) -> None:
+    """What is not known to be there is sent again: twice does no harm, never does."""
+    instance = f"unknown-{len(retained)}"
+    async with sink_of(mqtt_broker.link, instance) as sink:
+        await sink.deliver(alerts([1]))
+    async with mqtt_client(mqtt_broker.link) as client:
+        await client.publish(f"astra/{instance}/delivered", retained, qos=1, retain=True)
+    async with sink_of(mqtt_broker.link, instance) as sink:
+        assert await sink.held("urgent") == dict.fromkeys(URGENT, (0, 0))
+
+
+async def test_a_broker_that_kept_only_what_is_retained_has_nothing(mqtt_broker: MqttBroker) -> None:
+    """Some write retained messages to disk and sessions not: what waited for who was away is gone."""
+    async with sink_of(mqtt_broker.link, "half") as sink:
+        await sink.deliver(alerts([1]))
+    forgetting = {"identifier": "astra-half", "clean_start": True}
+    async with mqtt_client(mqtt_broker.link, **forgetting) as client:
+        await client.subscribe("astra/half/delivered")
+        assert [json.loads(body)["id"] for _, body in await heard(client, 1)] == ["1-0"]
+    async with sink_of(mqtt_broker.link, "half") as sink:
+        assert await sink.held("urgent") == dict.fromkeys(URGENT, (0, 0))
+
+
+async def test_a_broker_that_forgot_is_not_given_the_next_alert_first(fresh_mqtt: MqttBroker) -> None:
+    """Any other task may find the new broker first; the alert must not hide that those before it are gone."""
     async with sink_of(fresh_mqtt.link, "forgot") as sink:
-        await sink.deliver([alert(1), Effect(2, 0, HALTED), risk(3)])
-        await sink.publish_status(b"{}")
+        await sink.held("urgent")
+        await sink.deliver(alerts([1, 2]))
         fresh_mqtt.kill()
         with pytest.raises(aiomqtt.MqttError):
-            await sink.deliver([alert(4)])
+            await sink.deliver(alerts([3]))
         fresh_mqtt.start()
-        async with listening(fresh_mqtt.link, "astra/forgot/#") as client:
-            await sink.deliver([alert(4)])
-            messages = await heard(client, 6)
-    ids = [json.loads(body)["id"] for topic, body in messages if topic.endswith("/alerts")]
-    assert ids == ["1-0", "4-0"]
-    topics = [topic.rpartition("/")[2] for topic, _ in messages]
-    assert topics.count("state") == 2  # the message again, and the retained one
-    assert {"online", "status"} <= set(topics)
-    assert "risk" not in topics
+        await sink.publish_status(b"{}")
+        with pytest.raises(aiomqtt.MqttError, match="has lost messages"):
+            await sink.deliver(alerts([3]))
+        assert await sink.held("urgent") == dict.fromkeys(URGENT, (0, 0))
+        await sink.deliver(alerts([1, 2, 3]))
 
 
 async def test_a_refused_message_is_no_delivery(mqtt_broker: MqttBroker) -> None:

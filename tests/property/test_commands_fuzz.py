@@ -156,5 +156,5 @@ def test_verifier_forgets_nonces_once_they_cannot_count_again() -> None:
     for k in range(50):
         assert verifier.judge(sign(_halt(f"n{k}"), HALT_KEY, T0_NS))[0] == ""
     later = msgspec.structs.replace(_halt("later"), issued_ns=T0_NS + 1, expires_ns=T0_NS + 2)
-    assert verifier.judge(sign(later, HALT_KEY, T0_NS + 1))[0] == ""
+    assert verifier.judge(sign(later, HALT_KEY, T0_NS + 1), T0_NS + 1)[0] == ""
     assert list(verifier.state()["used"]) == ["later"]

@@ -9,12 +9,12 @@ from engine.events import TargetApproved, TradingState
 from engine.oversight import Change
 from engine.ports import Layout
 from risk.gate import RiskGate
-from risk.var import GaussianVar, GaussianVarOptions
+from risk.var import EllipticalVar, GaussianVarOptions
 from tests.support.books import market, pairs_layout
 
 N = 6
 LAYOUT = pairs_layout(N, [(0, 1), (1, 2), (3, 4), (0, 4)], [5])
-MODEL = GaussianVar(GaussianVarOptions(scenarios=200), N)
+MODEL = EllipticalVar(GaussianVarOptions(scenarios=200), N)
 _RNG = np.random.default_rng(17)
 _ROOT = 0.01 * (_RNG.standard_normal((N, 1)) + 0.5 * _RNG.standard_normal((N, N)))
 MARKET = market(_ROOT @ _ROOT.T)

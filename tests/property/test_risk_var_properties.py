@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from risk.attribution import component_usd
 from risk.limits import HaltLatch
-from risk.var import GaussianVar, GaussianVarOptions
+from risk.var import EllipticalVar, GaussianVarOptions
 from tests.support.books import market
 
 N = 5
-MODEL = GaussianVar(GaussianVarOptions(scenarios=1000), N)
+MODEL = EllipticalVar(GaussianVarOptions(scenarios=1000), N)
 _ROOT = 0.01 * np.random.default_rng(1).standard_normal((N, N))
 MARKET = market(_ROOT @ _ROOT.T + 1e-6 * np.eye(N))
 books = arrays(np.float64, N, elements=st.floats(-1e7, 1e7, allow_nan=False).map(lambda x: round(x, 2)))
@@ -51,7 +52,9 @@ def test_analytic_is_subadditive(one: np.ndarray, other: np.ndarray) -> None:
 def test_components_sum_to_the_analytic_var(book: np.ndarray) -> None:
     """Risk by name adds up to the risk of the book (1e-9)."""
     report = MODEL.measure(book, MARKET)
-    assert MODEL.components(book, MARKET).sum() == pytest.approx(report.var_analytic_usd, rel=1e-9, abs=1e-6)
+    assert component_usd(book, MODEL.marginal(book, MARKET)).sum() == pytest.approx(
+        report.var_analytic_usd, rel=1e-9, abs=1e-6
+    )
 
 
 @quick
@@ -60,5 +63,5 @@ def test_what_is_not_a_number_is_never_active(book: np.ndarray, bad: float, plac
     """Whatever else is held, one NaN halts."""
     book[place] = bad
     latch = HaltLatch(1e300)
-    latch.on_measured(0, MODEL.measure(book, MARKET), False)
+    latch.on_measured(0, MODEL.measure(book, MARKET), False, True)
     assert latch.trading_state.value == "HALTED"

@@ -189,6 +189,8 @@ def test_run_folder_keeps_its_contract(tmp_path, tape) -> None:
         "targets": ["ts", "symbol", "weight_frac", "status", "reason"],
         "fills": ["ts", "symbol", "quantity", "price_usd", "cost_usd"],
         "book": ["ts", "equity_usd", "cash_usd", "gross_usd", "net_usd", "funding_usd", "costs_usd"],
+        "sleeves": ["ts", "strategy", "spread", "gross_usd", "pnl_usd", "costs_usd", "gross_mean_usd"],
+        "trades": ["ts", "ts_entry", "strategy", "spread", "side", "gross_usd", "pnl_usd", "costs_usd"],
         "risk": ["ts", "var_usd", "var_analytic_usd", "var_upper_usd", "es_usd", "state"],
     }
     for name, columns in expected.items():
@@ -203,6 +205,8 @@ def test_run_folder_keeps_its_contract(tmp_path, tape) -> None:
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
     assert summary["costs_usd"] == pytest.approx(fills["cost_usd"].sum(), rel=1e-9)
     assert summary["pnl_usd"] == pytest.approx(book["equity_usd"].iloc[-1] - 1_000_000, abs=1e-6)
+    earned = sum(one["pnl_usd"] for one in summary["strategies"].values())
+    assert earned == pytest.approx(summary["pnl_usd"], abs=1e-6)
     assert (fills["ts"].dt.second == 0).all()
 
 

@@ -16,6 +16,7 @@ from engine.state import to_bytes
 from feeds.bar_messages import decode
 from tests.simulation.engine import anatomy, build
 from tests.simulation.process import EPOCH, IDENTITY, ROOT, WIRE
+from tests.simulation.reference import encode_events
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -127,7 +128,8 @@ def _settle_topics(world: World, effects: list[Effect]) -> None:
         for effect in world.heard:
             if (KINDS[type(effect.event)] in URGENT) is lane:
                 first.setdefault(effect_id(effect))
-                if repr(truth.get(effect_id(effect))) != repr(effect):
+                known = truth.get(effect_id(effect))
+                if known is None or encode_events(known.event) != encode_events(effect.event):
                     world.accuse(f"sinks: {effect_id(effect)} was heard, and never was")
                     return
         heard = list(first)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import cache
 from typing import Any, Final
 
@@ -24,15 +25,13 @@ from engine.events import MINUTE_NS, BarSlice, FloatArray, Nanos
 from engine.execution import Costs
 from engine.intake import Intake
 from engine.loop import Listener, Loop
+from engine.oversight import Market, RiskModel, RiskReport
 from engine.ports import (
     AllocationProblem,
     Allocator,
     AllocatorContext,
     DailyHistory,
     Layout,
-    Market,
-    RiskModel,
-    RiskReport,
     State,
     Strategy,
     StrategyContext,
@@ -76,6 +75,16 @@ def _model() -> RiskModel:
 @cache
 def _history() -> DailyHistory:
     return history_of(SYMBOLS)
+
+
+@cache
+def _first_actor() -> RiskActor:
+    return RiskActor(CovarianceOptions(cov_refresh_min=5), _model(), SYMBOLS, _SESSION_MIN, _history())
+
+
+def _actor() -> RiskActor:
+    """Return a risk desk that has seen nothing; what cannot change is shared."""
+    return deepcopy(_first_actor(), {id(part): part for part in (_model(), _history())})
 
 
 @cache
@@ -139,6 +148,9 @@ class FailingRisk:
     def refresh(self) -> None:
         self._desk.refresh()
 
+    def history_return_frac(self) -> FloatArray | None:
+        return self._desk.history_return_frac()
+
     def measure(self, holdings_usd: FloatArray) -> RiskReport:
         report = self._desk.measure(holdings_usd)
         return msgspec.structs.replace(report, var_usd=math.nan) if self._fault == "risk_nan" else report
@@ -201,10 +213,9 @@ def build(plan: Plan, listener: Listener, mood: Any = lambda: "") -> Loop:
     opening = np.zeros(len(layout.leg_symbol))
     if knobs.holds_at_start:
         opening[-2:] = (200.0, -300.0)
-    actor = RiskActor(CovarianceOptions(cov_refresh_min=5), model, SYMBOLS, _SESSION_MIN, _history())
     desk = TradingDesk(
         Book(layout, _EQUITY_USD, opening, funding, 3),
-        FailingRisk(actor, risk_faults(plan)),
+        FailingRisk(_actor(), risk_faults(plan)),
         RiskGate(model, 0.9 * knobs.var_limit_usd),
         HaltLatch(knobs.var_limit_usd),
         Costs(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -31,8 +32,13 @@ class Message(msgspec.Struct, frozen=True):
 
 def sessions_of(plan: Plan) -> Sessions:
     """Sessions on consecutive days that follow each other within minutes."""
+    return _sessions(plan.knobs.sessions_min)
+
+
+@cache
+def _sessions(lengths_min: tuple[int, ...]) -> Sessions:
     opens, closes, at_ns = [], [], T0_NS
-    for length_min in plan.knobs.sessions_min:
+    for length_min in lengths_min:
         opens.append(at_ns)
         closes.append(at_ns + length_min * MINUTE_NS)
         at_ns = closes[-1] + _PAUSE_MIN * MINUTE_NS

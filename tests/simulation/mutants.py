@@ -28,24 +28,26 @@ def _in_place(owner: type, **methods: Any) -> AbstractContextManager[Any]:
     return mock.patch.multiple(owner, **methods)
 
 
+_commit, _release = Daemon._commit, Daemon._release
+
+
 async def _confirms_first(daemon: Any) -> None:
-    effects, daemon._effects = daemon._effects, []
     acknowledge, daemon._acknowledge = daemon._acknowledge, []
-    for call in acknowledge:
+    for _, call in acknowledge:
         call()
-    daemon.durable_seq = await daemon._on_disk(daemon._journal.commit)
-    daemon._committed.set()
-    daemon._outbox.add(effects)
+    await _commit(daemon)
 
 
 async def _publishes_first(daemon: Any) -> None:
     effects, daemon._effects = daemon._effects, []
-    acknowledge, daemon._acknowledge = daemon._acknowledge, []
     daemon._outbox.add(effects)
-    daemon.durable_seq = await daemon._on_disk(daemon._journal.commit)
-    daemon._committed.set()
-    for call in acknowledge:
-        call()
+    await _commit(daemon)
+
+
+def _releases_all(daemon: Any) -> None:
+    durable_seq, daemon.durable_seq = daemon.durable_seq, daemon.loop.seq
+    _release(daemon)
+    daemon.durable_seq = durable_seq
 
 
 def _never_syncs(writer: Any, data: bytes) -> None:
@@ -87,8 +89,8 @@ def _reduces_nothing(gate: Any, change: Any, state: Any, is_flatten: bool) -> An
 
 
 def _counts(reason: str) -> Callable[..., str]:
-    def judge(verifier: Any, command: Any, body: Any, now_ns: int) -> str:
-        why = _refusal(verifier, command, body, now_ns)
+    def judge(verifier: Any, command: Any, body: Any, seen_ns: int) -> str:
+        why = _refusal(verifier, command, body, seen_ns)
         return "" if why == reason else why
 
     return judge
@@ -98,11 +100,12 @@ def _forgets_waiting(intake: Any, state: Any) -> None:
     _restore_intake(intake, state | {"waiting": []})
 
 
-def _forgets_costs(book: Any, leg_quantity: Any, traded_usd: float, cost_usd: float) -> None:
-    book.leg_quantity[:] = leg_quantity
-    book.cash_usd -= traded_usd
-    book.costs_usd += cost_usd
-    book._net_legs()
+def _forgets_costs(book: Any, leg_quantity: Any, trades: Any, price_usd: Any) -> None:
+    _trade(book, leg_quantity, trades, price_usd)
+    book.cash_usd += sum(cost for *_, cost in trades)
+
+
+_trade = Book.trade
 
 
 def _is_over(latch: Any, report: Any) -> bool:
@@ -113,7 +116,11 @@ def _resumes_any(latch: Any, ts_ns: int, _halt_id: str) -> Any:
     return _resume(latch, ts_ns, latch.halt_id)
 
 
-_resume = HaltLatch.resume
+def _halts_once(latch: Any, ts_ns: int, reason: str, **_: Any) -> Any:
+    return () if latch.trading_state is TradingState.HALTED else _halt(latch, ts_ns, reason)
+
+
+_resume, _halt = HaltLatch.resume, HaltLatch.halt
 
 
 @contextmanager
@@ -126,6 +133,7 @@ def _lets_nan_pass() -> Iterator[None]:
 MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[Any]]]] = {
     "confirms before the fsync": lambda: _in_place(Daemon, _commit=_confirms_first),
     "publishes before the fsync": lambda: _in_place(Daemon, _commit=_publishes_first),
+    "a commit covers what came after it": lambda: _in_place(Daemon, _release=_releases_all),
     "never syncs": lambda: _in_place(JournalWriter, _write=_never_syncs),
     "writes on behind a torn tail": lambda: _in_place(JournalWriter, _start=_keeps_torn_tails),
     "a halt is not in the snapshot": lambda: _forgetting(
@@ -140,6 +148,7 @@ MUTANTS: Final[dict[str, Callable[[], AbstractContextManager[Any]]]] = {
     "REDUCING lets everything pass": lambda: _in_place(RiskGate, _decide=_reduces_nothing),
     "a VaR that is NaN is no breach": _lets_nan_pass,
     "a resume lifts any halt": lambda: _in_place(HaltLatch, resume=_resumes_any),
+    "a second halt takes no name": lambda: _in_place(HaltLatch, halt=_halts_once),
     "expired commands count": lambda: _in_place(Verifier, _refusal=_counts("expired")),
     "replayed commands count": lambda: _in_place(Verifier, _refusal=_counts("replayed")),
     "forged commands count": lambda: _in_place(Verifier, _refusal=_counts("bad_signature")),

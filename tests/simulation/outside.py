@@ -201,7 +201,8 @@ class RedisServer:
                 last = id_
                 verdicts.append(1)
             else:
-                verdicts.append(0 if any(known == id_ for known, _ in reversed(entries)) else -1)
+                is_there = any(known == id_ for known, _ in reversed(entries))
+                verdicts.append(0 if is_there or id_ < entries[0][0] else -1)
         return verdicts
 
 
@@ -214,7 +215,7 @@ class RedisClient:
     async def function_load(self, _code: str) -> None:
         def load() -> None:
             if self._server.has_function:
-                raise ResponseError("ERR Library 'astra_v1' already exists")
+                raise ResponseError("ERR Library 'astra_v2' already exists")
             self._server.has_function = True
 
         await trip(self._server.world, "redis", load)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.app.daemon import Daemon
-from engine.app.edges import BarsClock, Lookout, receive, tick
+from engine.app.edges import BarsClock, DiskWatch, Lookout, receive, tick
 from engine.app.failure import fall, first_of
 from engine.app.inbox import Inbox
 from engine.app.operator_link import Admission, Received
@@ -163,6 +163,8 @@ class Process:
             sinks_silent_s=self._sinks_silent_s,
             sinks_silence_max_s=knobs.sinks_silence_max_s,
             is_outbox_full=lambda: self.outbox.is_overfull,
+            disk=DiskWatch(lambda: (0, 0), 1.0, lambda *_: None),  # this world's disk fails, and never hangs
+            losses=dict,
         )
         self._urge_raised_halt()
         async with asyncio.TaskGroup() as group:
@@ -206,8 +208,7 @@ class Process:
             self.inbox.urge(Arrival(behind))
 
     def _sinks_silent_s(self) -> float:
-        waits = (f.waiting_s for (_, lane), f in self.couriers.figures.items() if lane == "urgent")
-        return max(waits, default=0.0)
+        return max(self.couriers.waiting_s("urgent").values())
 
     async def _feed(self, feed: WorldFeed) -> None:
         bars_clock = None if self.knobs.keeps_time else self._bars_clock()
@@ -217,8 +218,8 @@ class Process:
     def _bars_clock(self) -> BarsClock:
         intake = self.loop.bus.intake
         assert intake is not None
-        slot_of = Slicer(SYMBOLS, sessions_of(self.world.plan)).slot_of
-        return BarsClock(self.knobs.grace_s, lambda bar: slot_of(bar) is not None, intake.newest_ns)
+        slicer = Slicer(SYMBOLS, sessions_of(self.world.plan))
+        return BarsClock(self.knobs.grace_s, slicer, intake.newest_ns)
 
     async def _obey(self, orders: AsyncIterator[Received]) -> None:
         async for command, acknowledge in orders:

@@ -32,8 +32,10 @@ from engine.events import (
     HaltRequested,
     Record,
     RiskMeasured,
+    SliceClosed,
     TargetApproved,
     TargetRefused,
+    Tick,
     TradingState,
     TradingStateChanged,
 )
@@ -51,6 +53,8 @@ ACTIVE, REDUCING, HALTED = TradingState.ACTIVE, TradingState.REDUCING, TradingSt
 _FRAME = struct.Struct("<4sIIQ")
 _ENTRY = struct.Struct("<II")
 _CENT_USD: Final = 0.01
+_SHARES: Final = 1e-6
+_FRESH_MIN: Final = 3
 encode_events = msgspec.msgpack.Encoder().encode
 
 #: Says what is wrong; the first word names the promise.
@@ -128,9 +132,14 @@ class Reference:
         self._met = met
         self._plan = plan
         self._used: set[str] = set()
-        self._judged_ns = 0
+        self._closed_ns = 0
+        #: Bars of the minute, and measures since the last change of state that were of newer prices.
+        self._bars = self._fresh = 0
         self._may_flatten = False
         self._halt_id = ""
+        #: Names that halts have had, and the causes of the one in force.
+        self._halt_ids: set[str] = set()
+        self._causes: set[str] = set()
         self._quantity = dict(zip(self.loop.bus.desk.book.layout.symbols, [0.0] * 4, strict=True))  # type: ignore[union-attr]
         self._marked: BookMarked | None = None
         self._cash_out = self._costs = 0.0
@@ -159,6 +168,9 @@ class Reference:
 
     def _judge(self, seq: int, record: Record, state: TradingState, events: list[Event]) -> None:
         verdict = ""
+        if isinstance(record, Tick):
+            # Before the first minute the first tick says where time stands.
+            self._closed_ns = self._closed_ns or record.ts_ns
         for event in events:
             match event:
                 case TradingStateChanged():
@@ -177,9 +189,13 @@ class Reference:
                     self._quantity[event.symbol] += event.quantity
                     self._cash_out += event.quantity * event.price_usd + event.cost_usd
                     self._costs += event.cost_usd
+                case SliceClosed():
+                    self._closed_ns, self._bars = event.ts_close_ns, event.accepted
                 case BookMarked():
                     self._check_book(seq, event)
                 case RiskMeasured():
+                    is_flat = all(abs(held) < _SHARES for held in self._quantity.values())
+                    self._fresh += self._bars > 0 or is_flat
                     self._check_measure(seq, event, events)
                 case BarRejected(reason=reason):
                     self._met[f"reject {reason.value}"] += 1
@@ -189,8 +205,7 @@ class Reference:
                     pass
         if state is not self.loop.status.trading_state:
             self._accuse(f"legality: record {seq}: the read model says {self.loop.status.trading_state}")
-        if isinstance(record, HaltRequested) and state is not HALTED:
-            self._accuse(f"halt: record {seq} asks to halt, and the state is {state}")
+        self._check_halted(seq, record, state, _asked_to_halt(record, verdict))
 
     def _check_move(
         self, seq: int, state: TradingState, event: TradingStateChanged, record: Record, verdict: str
@@ -199,7 +214,9 @@ class Reference:
         if event.state is HALTED:
             reason = event.reason.split(":")[0].split(" ")[0]
             self._met[f"halt {reason.upper()}"] += 1
+        self._check_name(seq, event, _asked_to_halt(record, verdict))
         legal = {
+            (HALTED, HALTED),
             (ACTIVE, REDUCING),
             (ACTIVE, HALTED),
             (REDUCING, HALTED),
@@ -208,11 +225,35 @@ class Reference:
         }
         if event.previous is not state or (state, event.state) not in legal:
             self._accuse(f"legality: record {seq} moves from {state} to {event.state} ({event.reason})")
-        if state is HALTED:
+        if event.state is ACTIVE and self._fresh < _FRESH_MIN:
+            self._accuse(f"halt: record {seq} opens trading by {self._fresh} measures of newer prices")
+        self._fresh = 0
+        if state is HALTED and event.state is not HALTED:
             body = read_body(record.body) if isinstance(record, Command) else None
             is_lifted = body is not None and body.kind == "resume" and verdict == "accepted"
             if body is None or not is_lifted or body.halt_id != self._halt_id:
                 self._accuse(f"halt: record {seq} lifts a halt that no operator has named")
+
+    def _check_halted(self, seq: int, record: Record, state: TradingState, asked: str) -> None:
+        """Whoever asks to halt is obeyed, and is heard even where trading was halted before."""
+        if asked and state is not HALTED:
+            self._accuse(f"halt: record {seq} asks to halt, and the state is {state}")
+        if asked == "person" and self.loop.status.halt_id == self._halt_id:
+            self._accuse(f"halt: record {seq}: somebody's halt takes no name of its own")
+        if asked == "edge" and isinstance(record, HaltRequested) and record.reason not in self._causes:
+            self._accuse(f"halt: record {seq} asks to halt for a reason that nobody has heard of")
+
+    def _check_name(self, seq: int, event: TradingStateChanged, asked: str) -> None:
+        """Every halt has a name of its own, and what lasts is told once until somebody resumes."""
+        if event.state is not HALTED:
+            self._causes.clear()
+            return
+        self._met["halt while halted"] += event.previous is HALTED
+        cause = event.reason.partition(":")[0]
+        if event.halt_id in self._halt_ids or (cause in self._causes and asked != "person"):
+            self._accuse(f"halt: record {seq}: {event.halt_id} ({event.reason}) is told twice")
+        self._halt_ids.add(event.halt_id)
+        self._causes |= set() if asked == "person" else {cause}
 
     def _check_command(self, seq: int, record: Record, event: CommandJudged) -> None:
         self._met[f"command {event.verdict} {event.kind}"] += 1
@@ -223,12 +264,12 @@ class Reference:
         body = read_body(record.body) if isinstance(record, Command) else None
         if body is None or body.nonce not in self.genuine:
             self._accuse(f"command: record {seq} accepts what no operator of this engine signed")
-        elif body.nonce in self._used:
+        elif body.nonce in self._used and not (body.kind == "halt" and self._closed_ns > body.expires_ns):
             self._accuse(f"command: record {seq} accepts {body.nonce} a second time")
         else:
-            # What time it is, commands never learn twice: a clock that is set back makes none young again.
-            self._judged_ns = max(self._judged_ns, event.ts_ns)
-            if not body.issued_ns <= self._judged_ns <= body.expires_ns:
+            # A clock that is set back behind what was closed makes no command young again, and stops no halt.
+            now_ns = event.ts_ns if body.kind == "halt" else max(event.ts_ns, self._closed_ns)
+            if not body.issued_ns <= now_ns <= body.expires_ns:
                 self._accuse(f"command: record {seq} accepts {body.nonce} outside its time")
             self._used.add(body.nonce)
 
@@ -294,3 +335,11 @@ class Reference:
         is_lower = uppers[1] < uppers[0] or (is_flatten and math.isnan(uppers[0]))
         if not is_lower:
             self._accuse(f"halt: record {self.seq}: VaR goes from {uppers[0]:.2f} to {uppers[1]:.2f}")
+
+
+def _asked_to_halt(record: Record, verdict: str) -> str:
+    """Return who asked for a halt with a record: a ``person``, the ``edge``, or nobody."""
+    if isinstance(record, HaltRequested):
+        return "person" if record.reason == "SIGNAL" else "edge"
+    body = read_body(record.body) if isinstance(record, Command) and verdict == "accepted" else None
+    return "person" if body is not None and body.kind == "halt" else ""

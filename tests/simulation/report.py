@@ -52,7 +52,7 @@ SOMETIMES: Final = frozenset(
     + [f"command accepted {kind}" for kind in ("halt", "resume", "limits", "flatten", "rebalance")]
     + [f"command refused: {reason}" for reason in _COMMANDS_REFUSED.split()]
     + [f"refused {reason}" for reason in _TARGETS_REFUSED.split()]
-    + ["life finished", "life stopped", "segment deleted"]
+    + ["life finished", "life stopped", "segment deleted", "halt while halted"]
 )
 
 

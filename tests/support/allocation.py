@@ -15,7 +15,7 @@ E = 1_000_000.0
 def layout_of(pairs: Sequence[str], singles: Sequence[str] = ()) -> Layout:
     """Build a layout from ``["JPM/C", ...]`` and the names held outside any spread."""
     spreads = tuple(Spread("test", pair, *pair.split("/")) for pair in pairs)
-    names = [name for spread in spreads for name in (spread.y, spread.x)] + list(singles)
+    names = [name for spread in spreads for name in (spread.y, spread.x or spread.y)] + list(singles)
     symbols = tuple(dict.fromkeys(names))
     return Layout(
         symbols=symbols,
@@ -108,4 +108,5 @@ def random_problem(
         funding_long_frac=0.041,
         funding_short_frac=0.0295,
         is_reducing=bool(rough and rng.random() < 0.5),
+        history_return_frac=np.random.default_rng([seed, 1]).normal(0.0, 0.012, (80, n)),
     )

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from engine.events import BoolArray, FloatArray
-from engine.ports import Layout, Market
+from engine.oversight import Market
+from engine.ports import Layout
 from risk.factor import market_of
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"

@@ -9,20 +9,21 @@ import numpy as np
 
 from engine.book import Book, Funding
 from engine.events import MINUTE_NS, BarSlice, FloatArray, Nanos, TargetApproved, TradingState
-from engine.oversight import Change, Verdict
-from engine.ports import Layout, Market, Spread
+from engine.oversight import Change, Market, Verdict
+from engine.ports import Instrument, Layout, Spread
 
 T0_NS: Nanos = 1_519_050_600_000_000_000  # 2018-02-19 14:30:00 UTC
 
 
-def layout_of(*pairs: str, singles: Sequence[str] = ()) -> Layout:
-    """Lay out spreads "Y/X" of one strategy ``s``, and single names of an opening book."""
+def layout_of(*pairs: str, singles: Sequence[str] = (), lot: float = 0.0) -> Layout:
+    """Lay out spreads "Y/X" and outrights "Y" of one strategy ``s``, and single names of an opening book."""
     spreads = tuple(Spread("s", pair, *pair.split("/")) for pair in pairs)
-    symbols = tuple(dict.fromkeys([*(n for s in spreads for n in (s.y, s.x)), *singles]))
-    legs = [(symbols.index(name), k) for k, s in enumerate(spreads) for name in (s.y, s.x)]
+    symbols = tuple(dict.fromkeys([*(n for s in spreads for n in (s.y, s.x or s.y)), *singles]))
+    legs = [(symbols.index(name), k) for k, s in enumerate(spreads) for name in (s.y, s.x or s.y)]
     legs += [(symbols.index(name), len(spreads) + k) for k, name in enumerate(singles)]
     leg_symbol, leg_sleeve = np.array(legs, dtype=np.int64).T.copy()
-    return Layout(symbols, spreads, leg_symbol, leg_sleeve, len(spreads) + len(singles))
+    instruments = tuple(Instrument(symbol, lot=lot) for symbol in symbols) if lot else ()
+    return Layout(symbols, spreads, leg_symbol, leg_sleeve, len(spreads) + len(singles), instruments)
 
 
 def slice_of(

@@ -17,7 +17,7 @@ from engine.events import SIDES, BarSlice, Command, Event, FloatArray, Record, S
 from engine.execution import Costs
 from engine.intake import Intake
 from engine.loop import Loop
-from engine.ports import AllocatorContext, DailyHistory, Outlook, Spread, State
+from engine.ports import AllocatorContext, DailyHistory, Instrument, Outlook, Spread, State
 from engine.sessions import Sessions
 from engine.slices import Slicer
 from risk.actor import CovarianceOptions, RiskActor
@@ -107,13 +107,14 @@ def engine_of(
     scenarios: int = 5_000,
     strategies: Sequence[Any] | None = None,
     sessions: Sessions | None = None,
+    instruments: tuple[Instrument, ...] = (),
 ) -> tuple[Loop, Recorder]:
     """Build an engine whose parts are all real but the strategy; given ``sessions``, it takes live bars."""
     chosen = [Scripted(pairs, script)] if strategies is None else list(strategies)
     spreads = [spread for strategy in chosen for spread in strategy.spreads]
     positions = dict(positions or {})
-    names = dict.fromkeys([n for s in spreads for n in (s.y, s.x)] + list(positions))
-    layout = layout_of(tuple(names), spreads, tuple(positions))
+    names = dict.fromkeys([n for s in spreads for n in (s.y, s.x or s.y)] + list(positions))
+    layout = layout_of(tuple(names), spreads, tuple(positions), instruments)
     plugin = REGISTRY[allocator]
     chosen_options = plugin.options(**(options or {}))
     solver = plugin.build(chosen_options, AllocatorContext(layout, 390))

@@ -49,6 +49,8 @@ def still(**changes: Any) -> HealthView:
         bar_max_age_min=5,
         is_feed_connected=True,
         feed_reconnects=2,
+        feed_losses={"gaps": 3},
+        operator_links={"mqtt": False},
         sinks={("redis", "urgent"): figures(), ("redis", "routine"): figures(pending=7)},
         required=frozenset({"redis"}),
         document=b'{"state":"ACTIVE"}',

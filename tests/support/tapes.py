@@ -7,16 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.events import MINUTE_NS, BarSlice, FloatArray
-from engine.ports import StrategyContext
+from engine.ports import Instrument, StrategyContext
 
 #: AAA/BBB and CCC/DDD are pairs that revert.
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
 SESSION_MIN = 100
+#: To strategies of futures, the x of each pair is one; other strategies do not look.
+EXPIRY_DAY = {"BBB": 17_100, "DDD": 17_050}
 
 
 def context(symbols: tuple[str, ...] = SYMBOLS, session_min: int = SESSION_MIN) -> StrategyContext:
     """Return what a strategy on these tapes is told."""
-    return StrategyContext("test", symbols, horizon_min=30.0, session_min=session_min)
+    instruments = tuple(Instrument(symbol, expiry_day=EXPIRY_DAY.get(symbol, -1)) for symbol in symbols)
+    return StrategyContext(
+        "test", symbols, horizon_min=30.0, session_min=session_min, instruments=instruments
+    )
 
 
 def random_closes(seed: int, n_minutes: int, missing_frac: float = 0.02) -> FloatArray:

@@ -82,3 +82,27 @@ def test_bad_input_is_named() -> None:
     """Equity of zero would make every weight infinite."""
     targets = allocate(problem(equity_usd=0.0, changed=(0,)))
     assert (targets.status, targets.binding, targets.leg_frac.size) == ("bad_input", ("equity_usd",), 0)
+
+
+def test_a_side_said_again_moves_the_hedge_alone() -> None:
+    """A delta hedge: the bond stays, the stock follows; resizing the bond would pay its spread each time."""
+    held = np.array([0.05, -0.02, 0.0, 0.0, 0.0])
+    targets = allocate(problem(side=np.array([1.0, 0.0, 0.0]), changed=(0,), held_leg_frac=held))
+    assert targets.leg_frac.tolist() == pytest.approx([0.05, -0.025, 0.0, 0.0, 0.0])
+
+
+def test_capital_is_shared_evenly_among_the_spreads_of_a_strategy() -> None:
+    """Forty percent of equity over two spreads: 20% gross each, whatever unit_usd says."""
+    context = AllocatorContext(TWO, 390, capital_frac={"test": 0.4})
+    asked = problem(side=np.array([1.0, 1.0, 0.0]), changed=(0, 1))
+    targets = Direct(DirectOptions(), context).allocate(asked)
+    gross = np.abs(targets.leg_frac)
+    assert [gross[:2].sum(), gross[2:4].sum()] == pytest.approx([0.2, 0.2])
+
+
+def test_an_outright_uses_its_one_leg() -> None:
+    """Its ratio is 0: everything is in y."""
+    layout = layout_of(["A/A"])
+    zero = np.zeros(1)
+    asked = problem_of(layout, side=np.array([-1.0]), changed=(0,), usd_ratio=zero, frozen_usd_ratio=zero)
+    assert allocate(asked).leg_frac.tolist() == pytest.approx([-0.12, 0.0])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
-from engine.ports import AllocationProblem, AllocatorContext, Layout, Targets
-from strategies.allocators import mean_variance
+from engine.ports import AllocationProblem, AllocatorContext, Instrument, Layout, Targets
+from strategies.allocators import rebalance
 from strategies.allocators.mean_variance import MeanVariance, MeanVarianceOptions
 from strategies.allocators.program import compile_program
 from tests.support.allocation import E, layout_of, problem_of
@@ -74,6 +75,28 @@ def test_funding_lowers_the_gain() -> None:
     size = (10e-4 - carry) / (2.0 * 50.0 * 2.5e-5)
     targets = allocate(problem, risk_aversion=GAMMA)
     assert targets.leg_frac == pytest.approx([size / 2, -size / 2], abs=1e-5)
+
+
+@pytest.mark.parametrize(("pairs", "variance"), [(["Y/X"], 2.5e-5), (["Y/X", "Z/X"], 3.75e-5)])
+def test_a_future_is_not_financed(pairs: list[str], variance: float) -> None:
+    """Only the funds pay 9%, 4.5% of gross, where X is a leg of one spread and where two spreads share it.
+
+    Two spreads of size s weigh (s/2, s/2, -s): a variance of 7.5e-5 s^2, so each counts as if it had half.
+    """
+    layout = layout_of(pairs)
+    instruments = tuple(Instrument(name, is_funded=name != "X") for name in layout.symbols)
+    problem = problem_of(
+        msgspec.structs.replace(layout, instruments=instruments),
+        side=np.ones(len(pairs)),
+        expected_return_frac=np.full(len(pairs), 11e-4),
+        funding_long_frac=0.09,
+        funding_short_frac=0.018,
+    )
+    gain = 10e-4 - 0.045 * (60.0 / 390.0) / 360.0
+    size = gain / (2.0 * 50.0 * variance)
+    targets = allocate(problem, risk_aversion=GAMMA, net_max_frac=1.0)
+    assert targets.leg_frac == pytest.approx([size / 2, -size / 2] * len(pairs), abs=1e-5)
+    assert targets.objective == pytest.approx(0.5 * gain * size * len(pairs), rel=1e-5)
 
 
 def test_a_forecast_under_its_cost_does_not_trade() -> None:
@@ -294,7 +317,7 @@ def test_no_answer_counts_unchecked(
     monkeypatch: pytest.MonkeyPatch, answers: list[tuple[str, float]], status: str, solver: str
 ) -> None:
     """Solvers have reported success with a gross of 2.5 under a cap of 1; the book is then held."""
-    monkeypatch.setattr(mean_variance, "compile_program", lambda structure: Liar(structure, list(answers)))
+    monkeypatch.setattr(rebalance, "compile_program", lambda structure: Liar(structure, list(answers)))
     problem = problem_of(PAIR, side=np.array([1.0]), expected_return_frac=np.array([11e-4]))
     targets = allocate(problem, risk_aversion=GAMMA)
     assert (targets.status, targets.solver) == (status, solver)

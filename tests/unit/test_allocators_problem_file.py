@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from engine.errors import AstraError, Errors
+from examples.figures.r_stream import RStream
 from strategies.allocators.problem_file import optimise
-from tests.support.r_stream import RStream
 
 GOLDENS = json.loads((Path(__file__).parents[1] / "goldens" / "optimiser.json").read_text())
 CASES: dict[str, Any] = GOLDENS["cases"]
@@ -236,6 +236,35 @@ def test_small_risk_aversion_makes_both_caps_bind() -> None:
     assert {"gross", "net"} <= set(answer["binding"])
 
 
+ONE = {
+    "symbols": ["A"],
+    "expected_return_frac": [0.02],
+    "covariance": [[0.04]],
+    "cost_frac": 0.002,
+}
+
+
+def test_a_plan_pays_for_all_its_trades() -> None:
+    """Risk is 0.08 w at the margin: (2 - 0.4)% buys 0.2 now, the halved forecast keeps 0.125 of it."""
+    one_step = optimise({**ONE, "allocator": "multi_period", "steps": 1})
+    assert one_step["weights_frac"] == pytest.approx([0.2], abs=1e-7)
+    assert one_step["objective"] == pytest.approx(0.004 - 0.04 * 0.04 - 0.002 * 0.4, rel=1e-6)
+    plan = optimise({**ONE, "allocator": "multi_period", "steps": 2, "forecast_half_life": 1.0})
+    assert np.ravel(plan["plan_frac"]) == pytest.approx([0.2, 0.125], abs=1e-7)
+    assert plan["weights_frac"] == plan["plan_frac"][0]
+    open_end = optimise({**ONE, "allocator": "multi_period", "steps": 1, "ends_flat": False})
+    assert open_end["weights_frac"] == optimise({**ONE, "allocator": "mean_variance"})["weights_frac"]
+
+
+@pytest.mark.parametrize(("held", "weight"), [(0.0, 0.2), (0.21, 0.21), (0.28, 0.28), (0.5, 0.3)])
+def test_a_band_around_the_target_without_costs(held: float, weight: float) -> None:
+    """The target is 2% / 0.08 = 0.25, the band 0.2 to 0.3: outside to the edge, inside nothing."""
+    answer = optimise({**ONE, "allocator": "no_trade_buffer", "held_frac": [held]})
+    assert answer["weights_frac"] == pytest.approx([weight], abs=1e-7)
+    assert answer["target_frac"] == pytest.approx([0.25], abs=1e-7)
+    assert answer["turnover_frac"] == pytest.approx(abs(weight - held), abs=1e-7)
+
+
 GOOD = {
     "allocator": "mean_variance",
     "symbols": ["A", "B"],
@@ -282,6 +311,8 @@ def test_a_problem_without_an_answer_has_a_status(changes: dict[str, Any], statu
         ({"allocator": "kelly"}, "C020", "allocator"),
         ({"risk_aversion": -1.0}, "C020", "risk_aversion"),
         ({"gros_max_frac": 1.0}, "C020", "gros_max_frac"),
+        ({"steps": 3}, "C020", "steps"),
+        ({"allocator": "multi_period", "buffer_frac": 0.1}, "C020", "buffer_frac"),
         ({"allocator": "downside", "worst_day_max_loss_frac": 0.1}, "C020", "history_return_frac"),
         (
             {"allocator": "downside", "history_return_frac": [[0.1, 0.1]]},

@@ -7,13 +7,21 @@ import numpy as np
 import pytest
 
 from engine.ports import AllocatorContext
-from strategies.allocators import mean_variance
+from strategies.allocators import rebalance
 from strategies.allocators.mean_variance import MeanVariance, MeanVarianceOptions
 from strategies.allocators.program import Structure, compile_program, disjoint, state_program
 from tests.support.allocation import random_problem
 
 
-@pytest.mark.parametrize("structure", [disjoint(4), Structure(3, (0, 1), (1, 2), (1,))])
+@pytest.mark.parametrize(
+    "structure",
+    [
+        disjoint(4),
+        Structure(3, (0, 1), (1, 2), (1,)),
+        Structure(3, (0, 1), (1, 2), (1,), steps=3, ends_flat=True),
+        Structure(2, (0,), (1,), n_days=5),
+    ],
+)
 def test_the_statement_is_dpp(structure: Structure) -> None:
     """Without DPP cvxpy would freeze parameters into the compiled program, in silence."""
     assert state_program(structure).problem.is_dcp(dpp=True)
@@ -37,7 +45,7 @@ def test_the_compiled_map_gives_the_answer_of_cvxpy(monkeypatch: pytest.MonkeyPa
 
         return Spy()
 
-    monkeypatch.setattr(mean_variance, "compile_program", spy)
+    monkeypatch.setattr(rebalance, "compile_program", spy)
     problem = random_problem(seed, is_shared=seed % 2 == 0, is_tight=False)
     MeanVariance(MeanVarianceOptions(), AllocatorContext(problem.layout, 390)).allocate(problem)
     for program, vector, (status, v) in seen:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.app.config import config_hash, load, parse, resolved_toml
+from engine.app.config import load, parse
 from engine.app.config_origin import annotated_toml, count_given, values_of
 from engine.app.config_schema import json_schema
-from engine.app.config_tables import DAEMON, PLAIN
+from engine.app.config_tables import DAEMON, PLAIN, RISK
+from engine.app.render import render_error
+from engine.app.resolved import config_hash, resolved_toml
 from engine.errors import ConfigError, Errors
 
 pytestmark = pytest.mark.usefixtures("kinds")
@@ -204,3 +206,29 @@ def test_half_a_secure_link_is_refused(table: str, what: str) -> None:
     [fault] = caught.value.errors
     assert fault.code == "C005"
     assert fault.what.startswith(what)
+
+
+def test_each_risk_model_has_its_own_keys() -> None:
+    """A key of another model is refused with the model it belongs to, and every key is described."""
+    risk = parse(TEXT + '[risk]\nmodel = "filtered_historical"\nwindow_days = 300\nseed = 8\n', FOLDER).risk
+    assert (risk.window_days, risk.seed, risk.refit_sessions, risk.var_limit_usd) == (300, 8, 20, 150_000.0)
+    assert all(field.description for table in RISK.values() for field in table.model_fields.values())
+    for text, said in (
+        ("freedom = 4", 'belongs in [risk] with model = "student_t"'),
+        ('model = "historical"\nseed = 3', '"gaussian" or "student_t" or "filtered_historical"'),
+        ('model = "historical"\nwindow_days = 250', "at least 299"),
+        ('model = "filtered_historical"\nhorizon_days = 2.5', "must be whole days"),
+        ('model = "normal"', '"gaussian", "student_t", "historical" or "filtered_historical", was "normal"'),
+    ):
+        with pytest.raises(Errors) as caught:
+            parse(f"{TEXT}[risk]\n{text}\n", FOLDER)
+        assert said in render_error(caught.value)
+
+
+def test_the_hash_knows_the_model_but_not_that_there_are_several() -> None:
+    """A journal of the default model continues under a version that offers others."""
+    assert config_hash(parse(TEXT + '[risk]\nmodel = "gaussian"\n', FOLDER)) == config_hash(
+        parse(TEXT, FOLDER)
+    )
+    other = parse(TEXT + '[risk]\nmodel = "student_t"\n', FOLDER)
+    assert config_hash(other) != config_hash(parse(TEXT, FOLDER))

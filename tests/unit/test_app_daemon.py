@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from engine.app.daemon import _TURN, Daemon
 from engine.app.inbox import Inbox
-from engine.events import Tick
+from engine.events import CommandJudged, Tick
 from engine.ports import Arrival, Targets
 
 
@@ -46,6 +47,7 @@ def daemon_of(loop: StubLoop, inbox: Inbox) -> Daemon:
         on_solve=lambda *_: None,
         on_commit=lambda *_: None,
         commit=lambda: loop.seq,
+        buffered=1,
         add=lambda _: None,
     )
     return Daemon(
@@ -90,3 +92,45 @@ async def test_a_problem_left_by_recovery_is_answered_first() -> None:
     left: Any = SimpleNamespace(ts_ns=0, state_version=7)
     await daemon_of(loop, inbox).step_until_closed(left)
     assert taken == ["TargetsProposed", "Tick"]
+
+
+async def test_what_a_commit_has_covered_leaves_with_it() -> None:
+    """What was stepped while a commit began is on disk as well; what came later must not leave yet."""
+    daemon = daemon_of(StubLoop(posed_at=-1), Inbox())
+    told: list[int] = []
+    added: list[int] = []
+    journal: Any = SimpleNamespace(buffered=3, commit=lambda: 2)
+    daemon._journal = journal
+    outbox: Any = SimpleNamespace(add=lambda effects: added.extend(effect.seq for effect in effects))
+    daemon._outbox = outbox
+    for seq in (1, 2, 3):
+        daemon._step(Arrival(Tick(seq), acknowledge=partial(told.append, seq)))
+        daemon.on_step(seq, Tick(seq), [CommandJudged(seq, "halt", "ada", "accepted", "")])
+    await daemon._commit()
+    assert told == added == [1, 2]
+    assert [verdict.ts_ns for verdict in daemon.durable_verdicts] == [1, 2]
+    journal.commit = lambda: 3
+    await daemon._commit()
+    assert told == added == [1, 2, 3]
+    journal.buffered, journal.commit = 0, None  # nothing to write: the disk is not asked
+    await daemon._commit()
+    assert daemon.durable_seq == 3
+
+
+async def test_bars_are_stepped_before_the_feed_asks_for_more() -> None:
+    """Packing the next question takes a server's client longer than a step: every bar would wait for it."""
+    inbox, done = Inbox(), []
+
+    async def feed() -> None:
+        await inbox.put([Arrival(Tick(1))])
+        done.append("asked")
+
+    async def step() -> None:
+        await inbox.take()
+        done.append("stepped")
+
+    stepping = asyncio.create_task(step())
+    await asyncio.sleep(0)
+    await feed()
+    await stepping
+    assert done == ["stepped", "asked"]

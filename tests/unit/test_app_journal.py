@@ -169,3 +169,46 @@ def test_a_folder_without_a_journal_is_named(tmp_path) -> None:
     with pytest.raises(JournalError) as caught:
         root_of(tmp_path)
     assert caught.value.code == "J002"
+
+
+def test_one_snapshot_is_held_against_another(state) -> None:
+    """A running engine has its newest snapshot checked without reading the whole journal."""
+    config = ("--config", state / "astra.toml")
+    (line,) = typed("verify", state, *config, "--after", 30, "--until", 90).splitlines()
+    assert line == "ok       state at 90      equals the state at 30 and the records between"
+    (line,) = typed("verify", state, *config, "--until", 30).splitlines()
+    assert line.endswith("equals the state at 0 and the records between")
+    answer = json.loads(typed("verify", state, *config, "--after", 30, "--until", 60, "--json"))
+    assert answer["is_good"]
+    for wrong, error, code in (
+        (("--after", 31, "--until", 60), JournalError, "J016"),
+        (("--after", 60, "--until", 60), ConfigError, "C013"),
+    ):
+        done = CliRunner().invoke(app, ["verify", str(state), *map(str, (*config, *wrong))])
+        assert isinstance(done.exception, error)
+        assert done.exception.code == code
+
+
+def test_a_run_folder_is_renewed_whole_and_nothing_else_is_replaced(state, tmp_path, monkeypatch) -> None:
+    """A crash in between must leave the one before, and a mistyped path must cost no other folder."""
+    out = tmp_path / "out"
+    arguments = ["export", str(state), "--config", str(state / "astra.toml"), "--out", str(out), "--replace"]
+    first = typed(*arguments).strip()
+    assert first == str(out)
+    digest = json.loads((out / "summary.json").read_text())["digest"]
+    (out / "mark").touch()
+    out.rename(tmp_path / ".out.old")  # as if somebody had ended between the two names
+    (tmp_path / ".out.new").mkdir()
+    (tmp_path / ".out.new" / "half").touch()
+    monkeypatch.setattr("engine.app.report.write_report", lambda _: 1 / 0)
+    assert isinstance(CliRunner().invoke(app, arguments).exception, ZeroDivisionError)
+    assert (out / "mark").exists()
+    monkeypatch.undo()
+    typed(*arguments)
+    assert json.loads((out / "summary.json").read_text())["digest"] == digest
+    assert not (out / "mark").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    (out / "run.json").unlink()
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, ConfigError)
+    assert (out / "summary.json").exists()

@@ -119,6 +119,8 @@ def test_secrets_come_from_the_environment(tmp_path: Path) -> None:
     """A new variable for a secret is covered by its name; short values would mask half of every line."""
     file = tmp_path / "halt"
     file.write_text("halt-key-in-file\n")
+    urls = tmp_path / "urls"
+    urls.write_text("slack://in/a/file\njson://other\n")
     found = secrets_of(
         {
             "ASTRA_HALT_KEY_FILE": str(file),
@@ -127,9 +129,10 @@ def test_secrets_come_from_the_environment(tmp_path: Path) -> None:
             "ASTRA_REDIS_PASSWORD": "redis-password",
             "ASTRA_CONSOLE_TOKEN": "abc",
             "ASTRA_APPRISE_URLS": "slack://a/b/c, json://host\nmailto://u:p@host",
+            "ASTRA_APPRISE_URLS_FILE": str(urls),
             "ASTRA_LOG_LEVEL": "info",
             "PATH_KEY": "not ours",
         }
     )
     in_variables = ("operator-key", "redis-password", "slack://a/b/c", "json://host", "mailto://u:p@host")
-    assert found == ("halt-key-in-file", *in_variables)
+    assert found == ("halt-key-in-file", *in_variables, "slack://in/a/file", "json://other")

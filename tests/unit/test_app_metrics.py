@@ -57,6 +57,8 @@ def _of(view: HealthView) -> dict[str, float]:
         ("astra_outbox_dropped_total", 0.0),
         ("astra_feed_connected", 1.0),
         ("astra_feed_reconnects_total", 2.0),
+        ("astra_feed_losses_total{kind=gaps}", 3.0),
+        ("astra_operator_link_connected{server=mqtt}", 0.0),
         ("astra_info{epoch=20260302T143000Z,instance=astra,version=0.1.0}", 1.0),
     ],
 )

@@ -19,7 +19,7 @@ from engine.app.operator_link import Admission, from_spool
 from engine.app.operator_send import verdict_in
 from engine.app.status_document import Extras, document, encode
 from engine.clock import Clock, wall_ns
-from engine.commands import Keys, Verifier
+from engine.commands import VALID_MAX_NS, Keys, Verifier, read_body
 from engine.errors import CommandError, ConfigError
 from engine.events import TradingState
 from tests.support.core import slice_of
@@ -91,7 +91,7 @@ def test_a_key_file_that_others_may_read_is_refused(mode: int) -> None:
         ({"ASTRA_OPERATOR_KEY": "short"}, "O011", "at least 16 bytes, was 5"),
         ({"ASTRA_OPERATOR_KEY": OPERATOR, "ASTRA_HALT_KEY": OPERATOR}, "O011", "the same"),
         ({"ASTRA_HALT_KEY": HALT, "ASTRA_HALT_KEY_FILE": "x"}, "O011", "both set"),
-        ({"ASTRA_HALT_KEY_FILE": "absent"}, "O010", "cannot read the key file absent"),
+        ({"ASTRA_HALT_KEY_FILE": "absent"}, "O010", "cannot read the secret file absent"),
         ({"ASTRA_HALT_KEY_FILE": "."}, "O010", "cannot read"),
     ],
 )
@@ -104,7 +104,7 @@ def test_keys_that_protect_nothing_are_refused(environment: dict[str, str], code
 
 def test_an_empty_key_file_is_no_key() -> None:
     """An empty key would otherwise quietly mean that nobody may command."""
-    with pytest.raises(CommandError, match="holds no key"):
+    with pytest.raises(CommandError, match="holds no secret"):
         keys_of({"ASTRA_HALT_KEY_FILE": private("k", "\n")})
 
 
@@ -173,6 +173,7 @@ class Running:
             instance="test",
             epoch="20260105T143000Z",
             version="0.1",
+            clock_ns=self._clock.now_ns(),
             written_ns=wall_ns(),
             speed=60.0,
             feed={"is_connected": True},
@@ -292,6 +293,22 @@ def test_nobody_answers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(list((here / "state" / "commands").glob("*.json"))) == 1
     assert run(["status"]) == 5
     assert "error[S036]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("speed", "valid_s"), [(1.0, 65), (20.0, 1_300), (6_000.0, 3_600)])
+def test_what_is_signed_is_never_valid_for_too_long(here: Path, speed: float, valid_s: int) -> None:
+    """A minute of whoever looks at the screen is hours of a tape; an engine obeys no order that old."""
+    (here / "state").mkdir()
+    status = Running(here / "state").document() | {"speed": speed}
+    (here / "state" / "status.json").write_text(json.dumps(status))
+    assert run(["halt", "--timeout", "0"]) == 5
+    (message,) = (here / "state" / "commands").glob("*.json")
+    body = read_body(json.loads(message.read_text())["body"])
+    assert body is not None
+    valid_ns = body.expires_ns - body.issued_ns
+    assert valid_ns <= VALID_MAX_NS
+    assert valid_ns / 1e9 == pytest.approx(valid_s)
+    assert body.issued_ns >= status["now_ns"] - valid_s * 10**9
 
 
 @pytest.mark.parametrize(

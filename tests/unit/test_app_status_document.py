@@ -19,7 +19,7 @@ def test_the_document_says_what_is_known_and_null_otherwise() -> None:
     loop.step(slice_of([100.0, 50.0], minute=1, session=1))
     loop.step(BarRejected(0, "A", Reject.LATE, 3))
     now_ns = loop.status.ts_ns + 30 * 10**9
-    extras = Extras(instance="i", epoch="e", version="v", written_ns=now_ns)
+    extras = Extras(instance="i", epoch="e", version="v", clock_ns=now_ns, written_ns=now_ns)
     known = document(loop, now_ns, extras)
     assert (known["mode"], known["trading_state"], known["positions"]) == ("PAPER", "ACTIVE", {"A": 1_000.0})
     assert known["gross_frac"] == pytest.approx(100_000 / known["equity_usd"])
@@ -44,6 +44,7 @@ def test_the_page_shows_what_matters_and_how_old_it_is() -> None:
         instance="i",
         epoch="e",
         version="v",
+        clock_ns=loop.status.ts_ns,
         written_ns=loop.status.ts_ns,
         feed={"is_connected": True},
         outbox={"redis urgent": 2},
@@ -76,7 +77,7 @@ def test_a_number_that_returns_by_itself_says_when() -> None:
     ts_ns = loop.status.ts_ns
     args = {"var_limit_usd": 200_000.0, "revert_ns": float(ts_ns + 3_600 * 10**9)}
     loop.step(command("limits", ts_ns, args=args))
-    extras = Extras(instance="i", epoch="e", version="v", written_ns=ts_ns)
+    extras = Extras(instance="i", epoch="e", version="v", clock_ns=ts_ns, written_ns=ts_ns)
     now = document(loop, ts_ns, extras)
     assert (now["var_limit_usd"], now["limits"]["var_limit_usd"]["standing"]) == (200_000.0, 150_000.0)
     assert "var_limit_usd 200,000 until 1970-01-02T15:31:00Z, then 150,000" in page(now, ts_ns)

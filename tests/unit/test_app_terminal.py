@@ -6,16 +6,15 @@ from typing import Any
 
 import pytest
 
-from engine.app import terminal
 from engine.app.config import Config, parse
 from engine.app.terminal import (
     LINES_A_RUN,
     LINES_A_SESSION,
     SIGNALS_A_SESSION,
     Terminal,
-    closing,
     exchange_zone,
 )
+from engine.app.terminal_text import closing, opening, shown
 from engine.events import (
     DAY_NS,
     MINUTE_NS,
@@ -34,6 +33,7 @@ from engine.events import (
     TradingStateChanged,
 )
 from engine.ports import Effect
+from engine.status import Status
 from tests.support.app import GOLDENS
 
 pytestmark = pytest.mark.usefixtures("kinds")
@@ -227,4 +227,28 @@ def test_the_local_time_is_that_of_the_exchange() -> None:
     """A trader reads the exchange's clock, not UTC."""
     assert exchange_zone("XNYS")[1] == "ET"
     assert exchange_zone("24/7")[1] == "UTC"
-    assert terminal.shown(Path.cwd() / "runs" / "a") == "runs/a"
+    assert shown(Path.cwd() / "runs" / "a") == "runs/a"
+
+
+def test_a_live_run_says_which_servers_it_started_and_how_to_listen() -> None:
+    """Their ports are free ones: whoever does not see them cannot connect."""
+    started = ("redis://127.0.0.1:6400", "mqtt://127.0.0.1:1900")
+    assert opening("desk", " --config desk.toml", started, Status()) == [
+        "redis  redis://127.0.0.1:6400   redis-cli -u redis://127.0.0.1:6400 SUBSCRIBE astra:desk:alerts",
+        "mqtt   mqtt://127.0.0.1:1900   mosquitto_sub -V 5 -h 127.0.0.1 -p 1900 -v -t 'astra/desk/#'",
+        "alerts astra alerts --follow --config desk.toml",
+    ]
+
+
+def test_a_halt_from_before_the_start_is_shown(config: Config) -> None:
+    """An engine that starts halted does nothing, and looks like one that is broken."""
+    status = Status()
+    status.trading_state, status.halt_reason, status.halt_id = TradingState.HALTED, "OPERATOR", "12-0"
+    lines = opening("desk", "", (), status)
+    stream = io.StringIO()
+    listener = Terminal("0.1.0", stream, verb="run")
+    listener.on_start(config, "desk/e", 6, 0, 0)
+    listener.on_notes(lines)
+    assert "HALTED OPERATOR, since before this start: nothing trades" in stream.getvalue()
+    assert 'astra resume --halt-id 12-0 --reason "..."' in stream.getvalue()
+    assert opening("desk", "", (), Status()) == []

@@ -10,6 +10,7 @@ import pytest
 from benchmarks import live, soak
 from benchmarks.live_driver import Heard, Message, Pace, Phase, Tape, send_bars
 from benchmarks.live_figures import (
+    STAGES,
     BehindError,
     Case,
     Figures,
@@ -21,6 +22,7 @@ from benchmarks.live_figures import (
     halts_table,
     parts_table,
     spread,
+    stages_table,
 )
 from benchmarks.soak_figures import Account, Slope, judge, report, slope_of
 from engine.clock import instant
@@ -39,7 +41,7 @@ class Outbasket:
 
 
 def heard(way: str, topic: str, minute: int, at_ms: int, state: str = "", kind: str = "") -> Heard:
-    message = Message("1-0", instant(Tape.end_ns(minute)), "T", state=state, kind=kind)
+    message = Message(f"{2 * minute + 2}-0", instant(Tape.end_ns(minute)), "T", state=state, kind=kind)
     return Heard(way, topic, message, at_ms * MS)
 
 
@@ -65,9 +67,13 @@ def small_run() -> Run:
         heard("file", "alerts", 1, 999, kind="var_near_limit"),
         heard("xread", "state", 1, 999, state="REDUCING"),
     ]
+    handed, deliveries = (
+        np.array([(2, 108.25 * MS), (4, 121 * MS)], dtype=np.int64),
+        np.array([(1, 0, 0, 0), (2, 1, 0, 0), (2, 0, 108.5 * MS, 110 * MS)], dtype=np.int64),
+    )
     machine = np.array([(90 * MS, 7 * MS, 0, 0, 0), (110 * MS, 9 * MS, 15, 10, 20)])
     phase = Phase("halts", 0, 2, 80 * MS, 180 * MS)
-    return Run(Case(2, "mqtt"), tape, said, [phase], np.array(rows), commits, machine)
+    return Run(Case(2, "mqtt"), tape, said, [phase], np.array(rows), commits, handed, deliveries, machine)
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
@@ -96,6 +102,9 @@ def test_both_sides_are_joined_by_hand() -> None:
     assert at["all"] == Spread(1, 30.0, 30.0, 30.0)
     assert at["fsync"] == Spread(2, 7.0, 9.0, 9.0)
     assert "missed" not in at
+    # Accepted at 103, stepped from 104 to 105, committed from 105 to 108, and heard at 109.
+    assert [at[name].max for name in STAGES] == [1.0, 1.0, 0.0, 3.0, 0.25, 0.25, 0.5]
+    assert (at["accepted"].max, at["accepted less fsync"].max) == (6.0, 3.0)
 
 
 def test_a_halt_that_a_sink_never_showed_is_counted() -> None:
@@ -119,14 +128,26 @@ def test_tables_show_goals_reached_and_missed() -> None:
     """A missed goal that reads like a reached one is worse than no goal."""
     (slow,) = figures_of(small_run())
     calm = slow._replace(phase="load", spreads={"xread": Spread(9, 1.0, 12.34, 120.4)})
-    goals = goals_table([slow, calm], Spread(10, 1.0, 5.0, 6.0)).splitlines()
-    assert goals[2] == "| breach bar taken in → gate closed | < 20 | 2.0 | 2.0 (2-mqtt, halts) | yes |"
-    assert (
-        goals[4] == "| bar sent → signal in Redis | < 10 | 12.3 | 12.3 (2-mqtt, load) | **no**: in 0 of 1 |"
+    calm = calm._replace(spreads=calm.spreads | {"accepted": Spread(9, 1.0, 12.34, 120.4)})
+    memory = calm._replace(
+        case=Case(2, "mqtt", is_in_memory=True), spreads={"accepted": Spread(9, 1.0, 2.0, 3.0)}
     )
-    assert goals[5].endswith("| 5.0 (the journal alone) | yes |")
+    goals = goals_table([slow, calm, memory], Spread(10, 1.0, 5.0, 6.0)).splitlines()
+    assert goals[2] == "| breach bar taken in → gate closed | < 20 | 2.0 | 2.0 (2-mqtt, halts) | yes |"
+    assert goals[4:] == [
+        "| bar accepted → signal in Redis | < 10 | 12.3 | 12.3 (2-mqtt, load) | **no**: in 0 of 1 |",
+        "| the same, journal and Redis in memory | < 10 | 2.0 | 2.0 (2-mqtt-memory, load) | yes |",
+        "| 1,000 bars at once → on disk | < 10 | 5.0 | 5.0 (the journal alone) | yes |",
+        "| half a kilobyte → on this disk, meanwhile | – | 9.0 | 9.0 | – |",
+    ]
+    assert "| 1,000 | 1.0 / 12.3 / 120 |" in stages_table([calm._replace(bars_per_s=1_000.0)])
     assert "| 9 | – | 1.0 / 12.3 / 120 |" in bars_table([slow, calm])
-    assert bars_table([slow]).count("\n") == parts_table([slow]).count("\n") == 1  # no phase of calm bars
+    assert (
+        bars_table([slow]).count("\n")
+        == parts_table([slow]).count("\n")
+        == stages_table([slow]).count("\n")
+        == 1
+    )  # no phase of calm bars
     assert "| – | 1 | 2.0 / 2.0 / 2.0 | 20.0 / 20.0 / 20.0 |" in halts_table([slow, calm])
 
 
@@ -172,6 +193,7 @@ def test_a_daemon_is_measured_from_end_to_end(tmp_path: Path) -> None:
     """Hooks, servers and joins hold together: every way shows signals and halts of a real daemon."""
     plan = live.Plan(warm_s=1.0, normal_s=0.2, load_s=0.5, halts=2, halts_max_s=20.0, bursts=1)
     figures: list[Figures] = figures_of(live.measure(Case(4, "redis"), plan, tmp_path))
+    assert figures[2].spreads["accepted"].p50 < figures[2].spreads["xread"].p50
     assert [one.phase for one in figures] == ["warm-up", "normal", "load", "at once", "halts"]
     halts = figures[-1].spreads
     assert halts["gate"].n == halts["all"].n == 2

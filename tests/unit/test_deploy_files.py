@@ -291,7 +291,7 @@ def test_the_broker_knows_every_topic() -> None:
     """A new kind of event that the broker refuses holds up its lane for ever."""
     lines = (DEPLOY / "mosquitto/users.acl").read_text().splitlines()
     written = {line.rpartition("/")[2] for line in lines if line.startswith("topic write astra/@instance@/")}
-    assert written == {*KINDS.values(), "status", "online", "commands"}
+    assert written == {*KINDS.values(), "status", "online", "delivered", "commands"}
 
 
 UNIT = (DEPLOY / "systemd/astra.service").read_text()

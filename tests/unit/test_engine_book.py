@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
 from engine import book as book_module
-from engine.book import Funding, mark
-from tests.support.core import book_of, layout_of, slice_of
+from engine.book import Book, Funding, mark
+from engine.ports import Instrument
+from tests.support.core import T0_NS, book_of, layout_of, slice_of
 
 NAN = float("nan")
 
@@ -35,6 +37,19 @@ def test_missing_bar_keeps_price_and_ages_until_stale() -> None:
     assert book.holdings_usd[1] == -1000.0
     book.mark(slice_of([10.0, 20.0], minute=5))
     assert book.price_reason == ""
+
+
+def test_prices_are_fresh_when_every_held_symbol_has_a_bar() -> None:
+    """Calm measures count on fresh prices alone; what is not held need not trade."""
+    book = book_of(layout_of("A/B"), opening=[100.0, 0.0])
+    said = []
+    for minute, closes in enumerate([[10.0, NAN], [NAN, 20.0], [NAN, NAN], [10.0, 20.0]], start=1):
+        book.mark(slice_of(closes, minute=minute))
+        said.append(book.is_fresh)
+    assert said == [True, False, False, True]
+    flat = book_of(layout_of("A/B"))
+    flat.mark(slice_of([NAN, NAN]))
+    assert flat.is_fresh
 
 
 def test_price_of_unheld_symbol_cannot_poison_the_book() -> None:
@@ -81,6 +96,27 @@ def test_funding_accrues_over_calendar_days_at_the_next_session() -> None:
     assert marked.equity_usd == pytest.approx(1_000_000 + 100 * 3.0 + marked.funding_usd, rel=1e-15)
 
 
+def test_a_future_is_not_financed() -> None:
+    """Its carry is in its price; financing it as well would count it twice."""
+    plain = layout_of("A/B")
+    future = (Instrument("A", multiplier=50.0, is_funded=False), Instrument("B"))
+    layout = msgspec.structs.replace(plain, instruments=future)
+    book = book_of(layout, opening=[100.0, 0.0], funding=Funding(0.036, 0, 0, 0))
+    book.mark(slice_of([10.0, 20.0], session=100))
+    assert book.mark(slice_of([10.0, 20.0], session=101)).funding_usd == 0.0
+
+
+def test_a_bar_ages_a_price_by_its_length() -> None:
+    """One missing daily bar is a session without a price, not a minute."""
+    book = Book(layout_of("A/B"), 1e6, np.array([1.0, 0.0]), Funding(0, 0, 0, 0), 390, bar_min=1_440)
+    book.mark(slice_of([10.0, 20.0], minute=390))
+    assert book.opening_ns(slice_of([10.0, 20.0], minute=390)) == T0_NS
+    book.mark(slice_of([NAN, 20.0], minute=390, session=17_582))
+    assert book.price_reason == ""
+    book.mark(slice_of([NAN, 20.0], minute=210, session=17_583))
+    assert book.price_reason == "PRICE_STALE"
+
+
 def test_mark_kernel_equals_its_python_twin() -> None:
     """Compiled and interpreted code give the same bits."""
     rng = np.random.default_rng(5)
@@ -91,7 +127,7 @@ def test_mark_kernel_equals_its_python_twin() -> None:
         marks[book_module.QUANTITY] = rng.choice([0.0, 5.0, -3.0], 7)
         marks[book_module.PRICE, rng.random(7) < 0.3] = np.nan
         twin = marks.copy()
-        assert mark(bars, marks, 50.0) == mark.py_func(bars, twin, 50.0)
+        assert mark(bars, marks, 1.0, 50.0) == mark.py_func(bars, twin, 1.0, 50.0)
         np.testing.assert_array_equal(marks, twin)
 
 

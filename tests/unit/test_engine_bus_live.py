@@ -28,7 +28,7 @@ from engine.events import (
 )
 from engine.intake import Intake
 from engine.loop import Loop, proposal
-from engine.ports import RiskReport
+from engine.oversight import RiskReport
 from engine.slices import Slicer
 from tests.support.engines import HALT_KEY, Recorder, Scripted, command, engine_of
 from tests.support.live import DAY, bars_of, end_of, feed, is_accounted, sessions_of, tick
@@ -243,7 +243,37 @@ def test_a_halt_from_the_edge_takes_effect_in_its_step() -> None:
     run(loop, [3, 4])
     assert seen.events(Filled) == []
     assert loop.status.halt_reason.startswith("FEED_SILENT")
-    assert loop.take(HaltRequested(end_of(4) + 1, "SIGNAL")) == []  # a halt latches once
+
+
+def test_who_halts_while_trading_is_halted_is_heard() -> None:
+    """A resume that names the first halt must not lift the one after it; what lasts is said once."""
+    loop, _ = live()
+    run(loop, [1, 2])
+    at_ns = end_of(2)
+    loop.take(HaltRequested(at_ns + 1, "FEED_SILENT", "no bar for 5 minutes"))
+    first = loop.status.halt_id
+    assert loop.take(HaltRequested(at_ns + 2, "FEED_SILENT", "no bar for 6 minutes")) == []
+    names = [first]
+    for k, record in enumerate(
+        [
+            HaltRequested(at_ns + 3, "SIGNAL", "SIGUSR1"),
+            HaltRequested(at_ns + 4, "SIGNAL", "SIGUSR1"),
+            command("halt", at_ns + 5, key=HALT_KEY),
+            command("halt", at_ns + 6),
+            HaltRequested(at_ns + 7, "CLOCK_JUMP", "the wall clock moved by +61.0 s"),
+        ]
+    ):
+        *_, changed, alert = loop.take(record)
+        assert (changed.state, changed.previous) == (TradingState.HALTED, TradingState.HALTED)
+        assert changed.halt_id == loop.status.halt_id
+        assert changed.halt_id not in names
+        assert (alert.severity, alert.kind) == ("critical", "halted")
+        names.append(changed.halt_id)
+        judged = loop.take(command("resume", at_ns + 10 + k, halt_id=names[-2]))[0]
+        assert (judged.verdict, loop.status.trading_state) == ("refused", TradingState.HALTED)
+    assert loop.status.halts == 1  # times that trading was stopped, not times that somebody said so
+    judged = loop.take(command("resume", at_ns + 20, halt_id=names[-1]))[0]
+    assert (judged.verdict, loop.status.trading_state) == ("accepted", TradingState.REDUCING)
 
 
 def test_a_halt_without_a_desk_is_told() -> None:
@@ -277,6 +307,21 @@ def test_ticks_that_close_minutes_renew_the_lease() -> None:
     assert states(seen) == []
     feed(loop, [tick(12)])
     assert seen.last(TradingStateChanged).reason == "PRICE_STALE"
+
+
+def test_minutes_without_a_bar_are_no_calm_minutes() -> None:
+    """A dead feed would open trading by itself: old prices always measure alike."""
+    loop, seen = live({}, price_age_max_min=60, positions={"A": 10.0})
+    run(loop, [1])
+    loop.take(command("halt", end_of(1) + 1, key=HALT_KEY))
+    loop.take(command("resume", end_of(1) + 2, halt_id=loop.bus.desk.latch.halt_id))
+    feed(loop, [tick(9)])  # eight minutes at once
+    assert states(seen)[-1] is TradingState.REDUCING
+    run(loop, [10, 11])
+    feed(loop, [tick(12)])
+    assert states(seen)[-1] is TradingState.REDUCING
+    run(loop, [13])
+    assert states(seen)[-1] is TradingState.ACTIVE
 
 
 class Dead:

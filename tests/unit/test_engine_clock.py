@@ -77,6 +77,42 @@ def test_a_jump_is_the_wall_against_the_monotonic_clock(jump_s: float) -> None:
     assert clock.jump_s() == pytest.approx(0.0, abs=1e-6)  # told once
 
 
+def test_a_jump_ahead_is_not_believed_however_long_it_lasts() -> None:
+    """Minutes closed an hour early make each of their bars late, and nothing closed can be opened again."""
+    hands = Hands()
+    clock = hands.clock()
+    hands.wall_ns += 3_600 * S
+    for _ in range(100):
+        hands.pass_s(1.0)
+        clock.jump_s()
+        assert clock.trusted_ns() <= hands.wall_ns - 3_598 * S
+    hands.wall_ns -= 3_600 * S
+    clock.jump_s()
+    assert clock.trusted_ns() == hands.wall_ns
+
+
+def test_a_jump_that_a_person_believes_is_the_time() -> None:
+    """A machine that slept is hours behind: once somebody has looked, its minutes are closed."""
+    hands = Hands()
+    clock = hands.clock()
+    hands.wall_ns += 3_600 * S
+    clock.jump_s()
+    clock.believe()
+    assert clock.trusted_ns() == hands.wall_ns
+
+
+def test_a_clock_set_back_is_followed_at_once() -> None:
+    """Waiting closes nothing early; and it may come back to what it was, but no further."""
+    hands = Hands()
+    clock = hands.clock()
+    hands.wall_ns -= 3_600 * S
+    clock.jump_s()
+    assert clock.trusted_ns() == hands.wall_ns
+    hands.wall_ns += 7_200 * S
+    clock.jump_s()
+    assert clock.trusted_ns() == hands.wall_ns - 3_598 * S
+
+
 def test_slow_drift_is_no_jump() -> None:
     """A disciplined clock that is slewed by microseconds a second never adds up to an alarm."""
     hands = Hands()

@@ -10,6 +10,7 @@ import pytest
 
 from engine.commands import (
     MESSAGE_BYTES_MAX,
+    VALID_MAX_NS,
     CommandBody,
     Keys,
     Verifier,
@@ -21,7 +22,7 @@ from engine.commands import (
     read_message,
     sign,
 )
-from engine.events import Command
+from engine.events import Command, NoncesUsed
 
 OPERATOR, HALT = b"operator-key", b"halt-key"
 
@@ -84,10 +85,12 @@ def test_known_vector_made_with_openssl() -> None:
         ({}, OPERATOR, 99, "not_yet_issued"),
         ({}, OPERATOR, 201, "expired"),
         ({"kind": "reboot"}, OPERATOR, 150, "malformed"),
+        ({"expires_ns": 100 + VALID_MAX_NS}, OPERATOR, 150, ""),
+        ({"expires_ns": 101 + VALID_MAX_NS}, OPERATOR, 150, "valid_too_long"),
     ],
 )
 def test_each_false_claim_is_refused(changes, key, now_ns, reason) -> None:
-    """Wrong key, too small a key, other engine, no reason, wrong time, unknown kind."""
+    """Wrong key, too small a key, other engine, no reason, wrong time, unknown kind, valid for too long."""
     assert judge(sign(body(**changes), key, now_ns)) == reason
 
 
@@ -172,6 +175,56 @@ def test_used_nonces_survive_a_restart() -> None:
     second = Verifier("desk-1", Keys(operator=OPERATOR))
     second.restore(first.state())
     assert second.judge(command)[0] == "replayed"
+
+
+def test_nonces_are_forgotten_once_their_commands_expire() -> None:
+    """An engine that runs for years must not remember every command of them: one hour is the most."""
+    verifier = Verifier("desk-1", Keys(operator=OPERATOR))
+    for k in range(100):
+        now_ns = k * VALID_MAX_NS // 10
+        order = body(nonce=f"n{k}", issued_ns=now_ns, expires_ns=now_ns + VALID_MAX_NS)
+        assert verifier.judge(sign(order, OPERATOR, now_ns), now_ns)[0] == ""
+        assert len(verifier.state()["used"]) <= 11
+
+
+def test_a_clock_that_was_ahead_leaves_nothing_behind() -> None:
+    """A command accepted an hour ahead would make every later one old, halts too, for that hour."""
+    verifier = Verifier("desk-1", Keys(operator=OPERATOR, halt=HALT))
+    ahead = sign(body(nonce="n0", issued_ns=3_700, expires_ns=3_800), OPERATOR, 3_750)
+    assert verifier.judge(ahead, 140)[0] == ""
+    assert verifier.judge(sign(body(), OPERATOR, 150), 140)[0] == ""
+    assert verifier.judge(msgspec.structs.replace(ahead, ts_ns=3_760), 150)[0] == "replayed"
+
+
+def test_a_clock_that_is_set_back_makes_no_command_young_but_stops_no_halt() -> None:
+    """The closed minutes tell that a resume is old; whoever wants to halt is never told so by them."""
+    verifier = Verifier("desk-1", Keys(operator=OPERATOR, halt=HALT))
+    assert verifier.judge(sign(body(), OPERATOR, 150), 300)[0] == "expired"
+    assert verifier.judge(sign(body(kind="halt"), HALT, 150), 300)[0] == ""
+    assert verifier.judge(sign(body(kind="halt", nonce="n2"), HALT, 201), 100)[0] == "expired"
+
+
+def test_what_counted_in_the_epoch_before_counts_no_more() -> None:
+    """Whoever recorded a command could otherwise send it again after each new journal, restarts included."""
+    fresh = Verifier("desk-1", Keys(operator=OPERATOR))
+    fresh.inherit(NoncesUsed(140, (("n1", 200),)))
+    second = Verifier("desk-1", Keys(operator=OPERATOR))
+    second.restore(fresh.state())
+    for verifier in (fresh, second):
+        assert verifier.judge(sign(body(), OPERATOR, 150))[0] == "replayed"
+        assert verifier.judge(sign(body(nonce="n2"), OPERATOR, 150))[0] == ""
+
+
+def test_without_a_readable_epoch_before_no_older_command_counts() -> None:
+    """Nobody knows which of them had counted; a later epoch must not make them young again."""
+    verifier = Verifier("desk-1", Keys(operator=OPERATOR))
+    verifier.inherit(NoncesUsed(101, (), 101))
+    verifier.inherit(NoncesUsed(120, (), 0))
+    again = Verifier("desk-1", Keys(operator=OPERATOR))
+    again.restore(verifier.state())
+    for one in (verifier, again):
+        assert one.judge(sign(body(), OPERATOR, 150))[0] == "before_epoch"
+        assert one.judge(sign(body(issued_ns=101), OPERATOR, 150))[0] == ""
 
 
 def test_commands_file_round_trips_in_order_of_time() -> None:

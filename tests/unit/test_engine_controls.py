@@ -12,6 +12,7 @@ from engine.events import (
     AllocationDone,
     CommandJudged,
     LimitChanged,
+    LimitsDue,
     TargetRefused,
     TargetsProposed,
     TradingState,
@@ -21,6 +22,7 @@ from tests.support.core import slice_of
 from tests.support.engines import command, engine_of
 
 NAN, INF = math.nan, math.inf
+DAY = 86_400_000_000_000
 
 
 def controls() -> Controls:
@@ -71,6 +73,8 @@ def test_several_numbers_change_together_and_each_is_told() -> None:
         ({"var_limit_usd": 90.0, "revert_ns": -1.0}, "lie ahead"),
         ({"var_limit_usd": 90.0, "revert_ns": NAN}, "lie ahead"),
         ({"var_limit_usd": 90.0, "revert_ns": 2.0**62}, "lie ahead"),
+        ({"var_limit_usd": 120.0, "revert_ns": 7 * DAY + 1_024.0}, "must revert within 7 days"),
+        ({"risk_aversion": 10.0, "revert_ns": 8.0 * DAY}, "must revert within 7 days"),
         ({"var_limit_usd": 90.0, "gross_max_frac": 3.0}, "between"),
         ({"gross_max_frac": 1.0, "risk_aversion": NAN}, "between"),
     ],
@@ -117,6 +121,30 @@ def test_the_last_word_replaces_an_earlier_timer() -> None:
     assert live.revert(50) == []
     live.change(60, {"var_limit_usd": 30.0, "revert_ns": 70.0}, "ada")
     assert [change.value for change in live.revert(70)] == [60.0]
+
+
+def test_a_week_is_the_longest_loosening_and_a_tightening_may_last() -> None:
+    """What is to last belongs into the configuration, which somebody reviews; caution needs no review."""
+    live = controls()
+    assert not isinstance(live.change(0, {"var_limit_usd": 150.0, "revert_ns": 7.0 * DAY}, "ada"), str)
+    assert not isinstance(live.change(0, {"var_limit_usd": 50.0, "revert_ns": 99.0 * DAY}, "ada"), str)
+
+
+def test_numbers_return_by_the_clock_of_the_edge_too() -> None:
+    """A delayed stream, or none, must not keep a loosened limit alive; nothing returns before its time."""
+    loop, seen = engine_of(["A/B"], {})
+    loop.step(slice_of([100.0, 50.0], minute=1, session=1))
+    loop.step(command("limits", ts(2), args={"var_limit_usd": 200_000.0, "revert_ns": float(ts(60))}))
+    loop.step(LimitsDue(ts(60) - 1_024))
+    assert loop.bus.controls.settings["var_limit_usd"].value == 200_000.0
+    loop.step(LimitsDue(ts(60) + 1_024))
+    assert loop.bus.controls.settings["var_limit_usd"].value == 150_000.0
+    assert [(change.value, change.principal) for change in seen.events(LimitChanged)] == [
+        (200_000.0, "ada"),
+        (150_000.0, "timer"),
+    ]
+    loop.step(LimitsDue(ts(61)))
+    assert len(seen.events(LimitChanged)) == 2
 
 
 def test_state_continues_bit_for_bit() -> None:

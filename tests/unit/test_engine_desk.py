@@ -12,6 +12,7 @@ from engine.events import (
     CommandJudged,
     Filled,
     LimitChanged,
+    RiskMeasured,
     TargetApproved,
     TargetRefused,
     TargetsProposed,
@@ -19,6 +20,7 @@ from engine.events import (
     TradingStateChanged,
 )
 from engine.journal import JournalReader, JournalWriter
+from engine.layout import Instrument
 from engine.loop import Loop, proposal
 from engine.state import from_bytes, to_bytes
 from tests.support.core import slice_of
@@ -366,3 +368,25 @@ def test_journal_replays_to_the_same_journal_digest_without_solving(tmp_path) ->
     again = Loop(other.bus, lambda *_: None)
     assert again.replay_journal(JournalReader(tmp_path)) == journalled.journal_digest.hexdigest()
     assert again.digest.hexdigest() == journalled.digest.hexdigest()
+
+
+EUROS = (Instrument("SAP", currency="EUR"), Instrument("EURUSD"))
+
+
+def test_a_position_whose_exchange_rate_is_too_old_halts() -> None:
+    """Three minutes are allowed; the quote goes on, yet nobody knows what it is worth in USD."""
+    loop, seen = engine_of([], {}, positions={"SAP": 10.0, "EURUSD": 0.0}, instruments=EUROS)
+    run(loop, [100.0, 1.1], [1])
+    run(loop, [100.0, NAN], [2, 3, 4])
+    assert states(seen) == []
+    run(loop, [100.0, NAN], [5])
+    assert states(seen) == [TradingState.HALTED]
+    assert seen.last(RiskMeasured).reason == "PRICE_STALE"
+
+
+def test_a_suspect_exchange_rate_reduces_whoever_holds_what_is_quoted_in_it() -> None:
+    """The book holds no EURUSD, but all that it is worth hangs on it."""
+    loop, seen = engine_of([], {}, positions={"SAP": 10.0, "EURUSD": 0.0}, instruments=EUROS)
+    run(loop, [100.0, 1.1], [1])
+    loop.step(slice_of([100.0, NAN], minute=2, session=1, suspect=(1,)))
+    assert states(seen) == [TradingState.REDUCING]

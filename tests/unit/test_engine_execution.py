@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from engine import legs
 from engine.events import MINUTE_NS, Filled, TargetRefused, TradingState
 from engine.execution import Costs, fill
 from tests.support.core import OpenGate, approved, book_of, layout_of, market_of, slice_of
@@ -110,17 +113,17 @@ def test_refusal_at_the_fill_trades_nothing() -> None:
 
 def test_lot_rounds_towards_no_trade() -> None:
     """With lots of 10, orders of 27 and 19 shares trade 20 and 10."""
-    book = book_of(layout_of("A/B"))
+    book = book_of(layout_of("A/B", lot=10.0))
     book.mark(slice_of([10.0, 20.0]))
-    run_fill(book, [27.0, -19.0], slice_of([10.0, 20.0], minute=2), Costs(0, 0, 0, 1.0, lot=10.0))
+    run_fill(book, [27.0, -19.0], slice_of([10.0, 20.0], minute=2), Costs(0, 0, 0, 1.0))
     assert book.leg_quantity.tolist() == [20.0, -10.0]
 
 
 def test_lot_that_would_lose_a_leg_trades_neither() -> None:
     """A hedge of nine shares is none in lots of ten; the other leg alone would be a bet."""
-    book = book_of(layout_of("A/B"))
+    book = book_of(layout_of("A/B", lot=10.0))
     book.mark(slice_of([10.0, 20.0]))
-    run_fill(book, [27.0, -9.0], slice_of([10.0, 20.0], minute=2), Costs(0, 0, 0, 1.0, lot=10.0))
+    run_fill(book, [27.0, -9.0], slice_of([10.0, 20.0], minute=2), Costs(0, 0, 0, 1.0))
     assert book.is_flat
 
 
@@ -159,3 +162,40 @@ def test_complete_fill_takes_the_target_to_the_last_bit() -> None:
     run_fill(book, [0.0, 0.0], slice_of([10.0, 20.0], minute=2))
     assert book.is_flat
     assert not np.signbit(book.leg_quantity[0])
+
+
+def test_an_outright_trades_its_one_symbol() -> None:
+    """Its empty leg must neither block the fill nor lose it to the lot."""
+    book = book_of(layout_of("A", lot=10.0))
+    book.mark(slice_of([10.0]))
+    events = run_fill(book, [27.0, 0.0], slice_of([10.0], minute=2), Costs(0, 0, 0, 1.0))
+    assert [event.quantity for event in events if isinstance(event, Filled)] == [20.0]
+    assert book.leg_quantity.tolist() == [20.0, 0.0]
+    assert legs.unwanted(book.leg_quantity, np.array([0.0]), np.zeros(1, np.int64)) == 1
+
+
+@pytest.mark.parametrize("lot", [0.1, 0.01, 0.001, 1.0, 500.0])
+@given(sizes=st.lists(st.integers(-100_000, 100_000), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_an_exit_of_whole_lots_leaves_exactly_nothing(lot, sizes) -> None:
+    """0.3 / 0.1 is not 3: rounding down would hold a lot, or its last bits, for ever."""
+    book = book_of(layout_of("A", lot=lot))
+    book.mark(slice_of([10.0]))
+    full = Costs(0, 0, 0, 1.0)
+    for minute, size in enumerate([*sizes, 0], start=2):
+        run_fill(book, [size * lot, 0.0], slice_of([10.0], minute=minute, volume=1e12), full)
+        assert book.leg_quantity[0] == size * lot
+    assert book.is_flat
+
+
+@given(wanted=st.floats(-1e4, 1e4), lot=st.sampled_from([0.1, 0.01, 0.001, 7.0]))
+@settings(max_examples=100, deadline=None)
+def test_a_step_is_of_whole_lots_and_never_beyond_what_was_wanted(wanted, lot) -> None:
+    """Towards none: an order may not grow by its rounding."""
+    book = book_of(layout_of("A", lot=lot))
+    book.mark(slice_of([10.0]))
+    run_fill(book, [wanted, 0.0], slice_of([10.0], minute=2, volume=1e12), Costs(0, 0, 0, 1.0))
+    (held, _) = book.leg_quantity
+    assert abs(held) <= abs(wanted) + 1e-9 * lot
+    assert abs(wanted - held) < lot
+    assert held / lot == pytest.approx(round(held / lot), abs=1e-6)

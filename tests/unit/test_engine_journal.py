@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import struct
 import threading
+import zlib
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -227,6 +230,22 @@ def test_a_journal_of_another_format_is_named(tmp_path) -> None:
     with pytest.raises(JournalError) as caught:
         JournalReader(tmp_path)
     assert caught.value.code == "J005"
+
+
+def test_a_journal_of_the_first_version_is_named(tmp_path) -> None:
+    """It is whole: told that it is damaged, people would throw it away."""
+    body = msgspec.msgpack.encode({"format": 1, "config_hash": "c", "first_seq": 1, "chain": bytes(16)})
+    crc = zlib.crc32(body, zlib.crc32(struct.pack("<IQ", len(body), 0)))
+    old = struct.pack("<IIQ", len(body), crc, 0) + body
+    (tmp_path / "00000001.journal").write_bytes(old)
+    with pytest.raises(JournalError, match=r"^00000001.journal was written by version 0\.1\.0") as caught:
+        JournalReader(tmp_path)
+    assert caught.value.code == "J005"
+    assert "not damaged" in caught.value.detail
+    (tmp_path / "00000001.journal").write_bytes(old[:-1] + b"?")
+    with pytest.raises(JournalError) as damaged:
+        JournalReader(tmp_path)
+    assert damaged.value.code == "J004"
 
 
 def test_an_unusable_folder_is_a_clear_error(tmp_path) -> None:

@@ -11,7 +11,8 @@ from engine import slices_kernel as policy
 from engine.columns import columns_of
 from engine.errors import InvariantError
 from engine.events import CLOSE, MINUTE_NS, Bar, BarConfirmed, BarRejected, BarSlice, BarSuspended, Reject
-from engine.slices import COLLAR_HALF_LIFE_MIN, Slicer
+from engine.sessions import Sessions
+from engine.slices import COLLAR_HALF_LIFE_BARS, Slicer
 from tests.support.arbitrary_bars import DAY, SYMBOLS, at, flat_bar, small_sessions
 
 
@@ -227,7 +228,7 @@ def test_exactly_at_the_collar_is_inside() -> None:
 
 def test_a_wild_symbol_has_a_wider_collar() -> None:
     """10 sigma of the symbol's own minutes: after a return of r, σ = √(1 − 2^(−1/60)) |r|."""
-    decay = 1.0 - 0.5 ** (1.0 / COLLAR_HALF_LIFE_MIN)
+    decay = 1.0 - 0.5 ** (1.0 / COLLAR_HALF_LIFE_BARS)
     width = 10.0 * math.sqrt(decay) * 0.19
     assert 0.20 < width < 0.21  # so the case below lies between the two widths
     quiet, wild = new_slicer(collar_sigmas=0.0), new_slicer()
@@ -334,3 +335,17 @@ def test_a_gap_longer_than_a_block_is_cut_into_pieces() -> None:
         assert [item.ts_close_ns for item in out] == [at(m) for m in range(1, 40_001)]
         assert sum(item.accepted for item in out if isinstance(item, BarSlice)) == 2
         assert (at(2) - at(1)) == MINUTE_NS
+
+
+@pytest.mark.parametrize(("bar_min", "has_sigma"), [(120, True), (240, False), (1440, False)])
+@pytest.mark.parametrize("gap_min", [0, 1_200])
+def test_bars_of_whole_sessions_have_no_sigma(bar_min: int, has_sigma: bool, gap_min: int) -> None:
+    """Closes of weekdays are 1,440 minutes apart: a σ of them would forget each weekend's step alone."""
+    day = np.arange(4)
+    opens_ns = (10_000 + day * (240 + gap_min)) * MINUTE_NS
+    sessions = Sessions(day, opens_ns, opens_ns + 240 * MINUTE_NS, bar_min)
+    slicer = Slicer(("A",), sessions)
+    for ordinal in range(sessions.n_bars):
+        slicer.offer(flat_bar(sessions.end_of(ordinal), "A", 100.0 + ordinal))
+    variance = slicer.state()["levels"][policy.VARIANCE, 0]
+    assert bool(variance > 0.0) is has_sigma

@@ -143,3 +143,30 @@ def test_a_disk_that_gives_back_something_else_is_told() -> None:
     with pytest.raises(ServiceError) as caught:
         store_of(ROOT, disk=Lying()).write(1, payload(1))
     assert "reads back differently" in caught.value.what
+
+
+def test_what_somebody_reads_is_kept(tmp_path) -> None:
+    """A check that takes longer than three snapshots would find nothing to begin from."""
+    store = store_of(tmp_path, keep=2)
+    store.write(1, payload(1))
+    store.held = frozenset({1})
+    for seq in (2, 3, 4):
+        store.write(seq, payload(seq))
+    assert seqs(store) == [4, 3, 1]
+    store.held = frozenset()
+    store.write(5, payload(5))
+    assert seqs(store) == [5, 4]
+    assert store.last_seq == 5
+
+
+def test_a_state_that_is_not_trusted_leaves_no_snapshot(tmp_path) -> None:
+    """The next start must begin where the state was right, and what was wrong is kept for examination."""
+    store = store_of(tmp_path)
+    for seq in (1, 2, 3):
+        store.write(seq, payload(seq))
+    kept = store.distrust(1)
+    store.write(4, payload(4))
+    assert seqs(store) == [1]
+    assert kept == ["000000000002.snapshot.mismatch", "000000000003.snapshot.mismatch"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000000001.snapshot", *kept]
+    assert seqs(store_of(tmp_path)) == [1]

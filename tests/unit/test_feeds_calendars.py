@@ -35,7 +35,7 @@ def test_around_the_clock_has_no_gap() -> None:
     sessions = sessions_for("24/7", 100, 101)
     assert sessions.locate(101 * DAY_NS) == (0, 1_440)
     assert sessions.locate(101 * DAY_NS + MINUTE_NS) == (1, 1)
-    assert sessions.n_minutes == 2 * 1_440
+    assert sessions.n_bars == 2 * 1_440
 
 
 def test_a_weekend_has_no_session() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -284,3 +285,44 @@ async def test_the_registry_builds_it_and_it_streams(tmp_path: Path) -> None:
     feed = plugin.build(options, FeedContext(("KO", "PEP"), "XNYS"))
     streamed = [item async for item in feed.bars()]
     assert [item.ts_close_ns for item in streamed] == [FIRST_NS, FIRST_NS + MINUTE_NS]
+
+
+def daily_csv(folder: Path, column: str, dates: list[str]) -> Path:
+    """Write daily bars of KO and PEP whose stamps are dates."""
+    path = folder / "daily.csv"
+    rows = [f"{date},{name},10,11,9,10,1000" for date in dates for name in ("KO", "PEP")]
+    path.write_text(f"{column},symbol,open,high,low,close,volume\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("column", ["date", "ts"])
+def test_dates_of_daily_bars_stand_for_the_close_of_their_session(tmp_path: Path, column: str) -> None:
+    """A date is no instant; of a daily bar it can only mean its session, half days included."""
+    dates = ["2025-11-26", "2025-11-28", "2025-11-29"]  # a full day, a half day, a Saturday
+    bars = FileBars(
+        FileOptions(path=daily_csv(tmp_path, column, dates)), ("KO", "PEP"), "XNYS", bar_min=1_440
+    )
+    slices = [item for item in bars.slices() if isinstance(item, BarSlice)]
+    stamps = [np.datetime64(item.ts_close_ns, "ns").astype("datetime64[m]").item() for item in slices]
+    assert [(at.hour, item.minute) for at, item in zip(stamps, slices, strict=True)] == [(21, 390), (18, 210)]
+    assert bars.slicer.rejected[Reject.OFF_SESSION] == 2
+
+
+def test_dates_are_refused_for_bars_of_minutes(tmp_path: Path) -> None:
+    """There a date would be a guess at the minute."""
+    path = daily_csv(tmp_path, "ts", ["2025-11-26"])
+    with pytest.raises(DataError) as caught:
+        FileBars(FileOptions(path=path), ("KO", "PEP"), "XNYS")
+    assert caught.value.code == "D005"
+
+
+def test_a_minute_within_a_daily_bar_is_malformed(tmp_path: Path) -> None:
+    """Minutes in a daily run are another tape: they must not become a day."""
+    path = tmp_path / "bars.csv"
+    path.write_text(
+        "ts,symbol,open,high,low,close,volume\n"
+        "2025-11-26T20:59:00Z,KO,10,11,9,10,1000\n2025-11-26T21:00:00Z,KO,10,11,9,10,1000\n"
+    )
+    bars = FileBars(FileOptions(path=path), ("KO",), "XNYS", bar_min=1_440)
+    assert sum(item.accepted for item in bars.slices() if isinstance(item, BarSlice)) == 1
+    assert bars.slicer.rejected[Reject.MALFORMED] == 1

@@ -27,6 +27,20 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
     assert first == again != simulate(other, sessions_of(other, "XNYS")).values.tobytes()
 
 
+def test_first_closes_can_be_given() -> None:
+    """An example that names real prices begins at them; returns stay those of the seed."""
+    plain, given = SimulatedOptions(sessions=1), SimulatedOptions(sessions=1, price_usd={"C": 70.0})
+    sessions = sessions_of(plain, "XNYS")
+    drawn, moved = (
+        simulate(options, sessions, SYMBOLS).values[3].reshape(-1, 4) for options in (plain, given)
+    )
+    assert moved[0, 1] == 70.0
+    assert np.allclose(moved[:, 1] / moved[0, 1], drawn[:, 1] / drawn[0, 1], rtol=1e-5)
+    assert (moved[:, [0, 2, 3]] == drawn[:, [0, 2, 3]]).all()
+    with pytest.raises(DataError, match="price_usd names XYZ, which is not simulated"):
+        simulate(SimulatedOptions(price_usd={"XYZ": 1.0}), sessions, SYMBOLS)
+
+
 def test_bars_are_sound_and_prices_and_volumes_realistic() -> None:
     """The clean tape has nothing to reject, and a $1M book finds its volume in every minute."""
     feed = SimulatedBars(SimulatedOptions(sessions=3), SYMBOLS, "XNYS")
@@ -117,6 +131,16 @@ def test_the_span_of_a_run_cuts_the_tape() -> None:
     assert isinstance(feed, SimulatedBars)
     assert len(list(feed.slices())) == 2
     assert feed.n_rows == 8
+
+
+def test_a_short_last_bar_trades_as_long_as_it_is() -> None:
+    """Bars of 60 minutes end with one of 30: the volume of 60 would promise twice the liquidity."""
+    options = SimulatedOptions(sessions=40)
+    hours = simulate(options, sessions_of(options, "XNYS", 60), SYMBOLS).values
+    traded_usd = (hours[3] * hours[4]).reshape(40, 7, -1).sum(axis=(0, 2))
+    halves = simulate(options, sessions_of(options, "XNYS", 30), SYMBOLS).values
+    last_usd = (halves[3] * halves[4]).reshape(40, 13, -1).sum(axis=(0, 2))[-1]
+    assert traded_usd[-1] == pytest.approx(last_usd, rel=0.1)
 
 
 def test_odd_universes_and_named_pairs() -> None:

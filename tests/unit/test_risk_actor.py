@@ -10,10 +10,10 @@ import pytest
 from engine.events import BarSlice
 from engine.oversight import RiskDesk
 from risk.actor import CovarianceOptions, RiskActor
-from risk.var import GaussianVar, GaussianVarOptions
+from risk.var import EllipticalVar, GaussianVarOptions
 
 SYMBOLS = ("A", "B", "C")
-MODEL = GaussianVar(GaussianVarOptions(), 3)
+MODEL = EllipticalVar(GaussianVarOptions(), 3)
 
 
 def _actor() -> RiskActor:

@@ -7,8 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from risk.backtest import acerbi_szekely, backtest, basel_zone, christoffersen, kupiec, power
-from risk.shadow import filtered_historical_var_usd, student_t_var_usd
+from risk.backtest import (
+    acerbi_szekely,
+    backtest,
+    basel_zone,
+    christoffersen,
+    conditional_coverage,
+    kupiec,
+    power,
+)
 from tests.support.books import golden_var
 
 GOLDEN = golden_var()
@@ -45,6 +52,18 @@ def test_christoffersen(case: dict[str, object]) -> None:
         assert test.p_value == pytest.approx(case["p_value"], rel=1e-6)
 
 
+def test_conditional_coverage_joins_the_two() -> None:
+    """Statistics add up; χ² with two degrees of freedom has P(> x) = exp(−x/2): 7 in 250, none in a row."""
+    hits = np.zeros(250, dtype=bool)
+    hits[10:250:40] = True
+    assert hits.sum() == 6
+    coverage, independence = kupiec(6, 250, 0.01), christoffersen(hits)
+    both = conditional_coverage(coverage, independence)
+    assert both.statistic == pytest.approx(coverage.statistic + independence.statistic, rel=1e-15)
+    assert both.p_value == pytest.approx(math.exp(-0.5 * both.statistic), rel=1e-15)
+    assert both.p_value == pytest.approx(0.1460, abs=2e-3)
+
+
 @pytest.mark.parametrize("rate", BACKTEST["power_T250_true_rate"])
 def test_power(rate: str) -> None:
     """A year of data catches a doubled rate in 56 of 100 cases: the reader should know (1e-9)."""
@@ -59,7 +78,7 @@ def test_backtest_leaves_flat_and_unknown_days_out() -> None:
     var_usd = np.array([100.0, 0.0, 100.0, np.nan, 100.0])
     pnl_usd = np.array([-101.0, -500.0, -99.0, -500.0, -100.0])
     verdict = backtest(var_usd, pnl_usd, 0.99)
-    assert (verdict.days, verdict.exceptions) == (3, 1)
+    assert (verdict.days, verdict.exceptions, verdict.unknown_days) == (3, 1, 1)
     assert verdict.power_at_2x == pytest.approx(1.0 - 0.98**3)
 
 
@@ -79,30 +98,3 @@ def test_acerbi_szekely_by_hand() -> None:
     """One day of four beyond VaR at twice its ES, at 25%: -2/(4 x 0.25) + 1 = -1."""
     pnl = np.array([-200.0, 10.0, -40.0, 5.0])
     assert acerbi_szekely(pnl, np.full(4, 50.0), np.full(4, 100.0), 0.25) == pytest.approx(-1.0)
-
-
-def test_student_t_shadow() -> None:
-    """Five degrees of freedom at unit variance widen the tail by 12% (1e-9)."""
-    for case in GOLDEN["cases"]:
-        expect = case["expect"].get("var_99_10d_student_t5_unit_variance_applied_to_10d")
-        if expect is not None:
-            shadow = student_t_var_usd(case["expect"]["sigma_1d_usd"], 0.99, 10.0)
-            assert shadow == pytest.approx(expect, rel=1e-9)
-
-
-def test_filtered_historical_scales_with_todays_volatility() -> None:
-    """After a tenfold rise of volatility yesterday's quantile is too small; the filter follows it."""
-    rng = np.random.default_rng(2)
-    calm = rng.standard_normal(400)
-    stormy = np.concatenate([calm, 10.0 * rng.standard_normal(100)])
-    assert filtered_historical_var_usd(stormy, 0.99) > 5.0 * filtered_historical_var_usd(calm, 0.99)
-    assert filtered_historical_var_usd(calm, 0.99) == pytest.approx(2.33, rel=0.25)
-    assert filtered_historical_var_usd(calm, 0.99, 4.0) == pytest.approx(
-        2.0 * filtered_historical_var_usd(calm, 0.99)
-    )
-
-
-def test_filtered_historical_needs_data() -> None:
-    """Without a filter's worth of days, or without any movement, there is no figure."""
-    assert math.isnan(filtered_historical_var_usd(np.ones(20), 0.99))
-    assert math.isnan(filtered_historical_var_usd(np.zeros(200), 0.99))

@@ -21,8 +21,8 @@ def _slice(session: int, minute: int, opens: list[float], closes: list[float]) -
     return BarSlice((session * 1440 + minute) * 60_000_000_000, session, minute, bars)
 
 
-def _estimator(n: int, session_min: int = 3, history: DailyHistory | None = None) -> EwmaCovariance:
-    return EwmaCovariance(tuple(f"S{i}" for i in range(n)), session_min, 5.0, 20.0, 20.0, history)
+def _estimator(n: int, session_bars: int = 3, history: DailyHistory | None = None) -> EwmaCovariance:
+    return EwmaCovariance(tuple(f"S{i}" for i in range(n)), session_bars, 5.0, 20.0, 20.0, history)
 
 
 def _random_tape(n: int, sessions: int, minutes: int, seed: int, missing: float = 0.0) -> list[BarSlice]:
@@ -48,7 +48,7 @@ def _random_tape(n: int, sessions: int, minutes: int, seed: int, missing: float 
 
 def test_two_sessions_by_hand() -> None:
     """Two minutes a session: u = (a, b + a) and so on, a night of log 1.1; every weight written out."""
-    estimate = _estimator(1, session_min=2)
+    estimate = _estimator(1, session_bars=2)
     e = np.exp
     estimate.add(_slice(0, 1, [1.0], [e(0.01)]))
     estimate.add(_slice(0, 2, [e(0.01)], [e(0.03)]))
@@ -64,8 +64,8 @@ def test_two_sessions_by_hand() -> None:
 def test_white_noise_gives_its_variance() -> None:
     """Weights and the Newey-West term are unbiased: iid returns of 10 bp give 390 x 1e-6 + 4e-4 (3%)."""
     tape = _random_tape(12, 8, 390, seed=4)
-    estimate = _estimator(12, session_min=390)
-    minute_only = _estimator(12, session_min=390)
+    estimate = _estimator(12, session_bars=390)
+    minute_only = _estimator(12, session_bars=390)
     for slice_ in tape:
         estimate.add(slice_)
         if slice_.session == 0:
@@ -81,7 +81,7 @@ def test_newey_west_finds_a_hedge_that_trades_a_minute_late() -> None:
     rng = np.random.default_rng(9)
     steps = 0.001 * rng.standard_normal(391)
     y, x = np.exp(np.cumsum(steps))[1:], np.exp(np.cumsum(steps))[:-1]
-    estimate = _estimator(2, session_min=390)
+    estimate = _estimator(2, session_bars=390)
     before = [1.0, 1.0]
     for minute, now in enumerate(zip(y.tolist(), x.tolist(), strict=True), 1):
         estimate.add(_slice(0, minute, before, list(now)))
@@ -117,7 +117,7 @@ def test_latecomer_completes_the_night_of_the_others(late: int) -> None:
 
 def test_symbol_needs_two_sessions_and_a_night() -> None:
     """Without history nothing may be held on the strength of one day's bars."""
-    estimate = _estimator(2)
+    estimate = _estimator(2, session_bars=10)
     knowledge = []
     for session in range(4):
         opens = [1.0, 1.0 if session else NAN]
@@ -145,7 +145,7 @@ def test_kernel_equals_its_twin() -> None:
 def test_sums_equal_a_numpy_oracle() -> None:
     """The recursive sums are weighted sums of outer products over the whole tape (1e-10)."""
     tape = _random_tape(4, 3, 30, seed=2)
-    estimate = _estimator(4, session_min=30)
+    estimate = _estimator(4, session_bars=30)
     for slice_ in tape:
         estimate.add(slice_)
     closes, opens = np.array([s.bars[3] for s in tape]), np.array([s.bars[0] for s in tape])
@@ -214,3 +214,21 @@ def test_slice_of_another_universe_is_a_defect() -> None:
     """A kernel does not check bounds: the estimator does."""
     with pytest.raises(InvariantError):
         _estimator(2).add(_slice(0, 1, [1.0], [1.0]))
+
+
+@pytest.mark.parametrize(("session_bars", "sessions_needed"), [(1, 20), (7, 3), (10, 2), (390, 2)])
+def test_a_symbol_is_known_after_twenty_bars_at_least(session_bars: int, sessions_needed: int) -> None:
+    """Three daily bars of six names span a plane: an optimiser would find a hedge without risk."""
+    estimate = _estimator(6, session_bars)
+    for session, slices in enumerate(_sessions(session_bars, sessions_needed + 1)):
+        assert not estimate.known().any()
+        for slice_ in slices:
+            estimate.add(slice_)
+        assert estimate.known().all() == (session == sessions_needed)
+    eigenvalues = np.linalg.eigvalsh(estimate.daily())
+    assert eigenvalues[0] > 1e-3 * eigenvalues[-1]  # 1e-17 after three daily bars
+
+
+def _sessions(session_bars: int, count: int) -> list[list[BarSlice]]:
+    tape = _random_tape(6, count, session_bars, seed=2)
+    return [tape[i : i + session_bars] for i in range(0, len(tape), session_bars)]

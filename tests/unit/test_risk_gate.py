@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 from engine.events import FloatArray, TargetApproved, TargetRefused, TradingState
-from engine.oversight import Change, Gate, Verdict
-from engine.ports import Market
+from engine.oversight import Change, Gate, Market, Verdict
 from risk.gate import RiskGate, largest_scale
-from risk.var import GaussianVar, GaussianVarOptions
+from risk.var import EllipticalVar, GaussianVarOptions
 from tests.support.books import covariance_of, golden_var, market, pairs_layout
 
 ACTIVE, REDUCING, HALTED = TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED
-MODEL = GaussianVar(GaussianVarOptions(), 4)
+MODEL = EllipticalVar(GaussianVarOptions(), 4)
 #: Two hedged pairs (0, 1) and (2, 3): 2% a day, correlation 0.9 inside a pair, none across.
 CORR = [[1.0, 0.9, 0, 0], [0.9, 1.0, 0, 0], [0, 0, 1.0, 0.9], [0, 0, 0.9, 1.0]]
 MARKET = market(covariance_of([0.02] * 4, CORR))
@@ -203,7 +202,7 @@ def test_each_sleeve_must_reduce_what_is_left() -> None:
 def test_legs_that_share_a_symbol_are_judged_net() -> None:
     """Two spreads long and short the same name hold nothing of it; its price may even be missing."""
     layout = pairs_layout(3, [(0, 1), (2, 1)])
-    model = GaussianVar(GaussianVarOptions(), 3)
+    model = EllipticalVar(GaussianVarOptions(), 3)
     held, target = np.zeros(4), np.array([0.0, 10.0, 0.0, -10.0])
     price = np.array([100.0, math.nan, 100.0])
     gate = RiskGate(model, 1e5)

@@ -9,7 +9,7 @@ import pytest
 from engine.events import BarSlice, FloatArray
 from risk.actor import CovarianceOptions, RiskActor
 from risk.covariance import close_to_close_ratio
-from risk.var import GaussianVar, GaussianVarOptions
+from risk.var import EllipticalVar, GaussianVarOptions
 from tests.support.shared import SHARED
 
 BARS = SHARED / "data" / "us_equities_1m_2018.parquet"
@@ -42,7 +42,7 @@ def test_ten_real_sessions() -> None:
     """From the third session on every name is measured; VaR agrees with daily closes within their error."""
     symbols, tape = _tape()
     n = len(symbols)
-    actor = RiskActor(CovarianceOptions(), GaussianVar(GaussianVarOptions(), n), symbols, 390)
+    actor = RiskActor(CovarianceOptions(), EllipticalVar(GaussianVarOptions(), n), symbols, 390)
     closes: list[FloatArray] = []
     last = np.full(n, np.nan)
     for k, slice_ in enumerate(tape):

@@ -10,9 +10,10 @@ import pytest
 
 from engine import book
 from engine.errors import InvariantError
-from engine.ports import Market
+from engine.oversight import Market
 from risk import var
-from risk.var import GaussianVar, GaussianVarOptions
+from risk.attribution import component_usd
+from risk.var import EllipticalVar, GaussianVarOptions
 from tests.support.books import covariance_of, golden_var, market
 
 GOLDEN = golden_var()
@@ -26,7 +27,7 @@ def _floats(values: list[Any]) -> np.ndarray:
 def price_reason(quantity: np.ndarray, price: np.ndarray, age_min: np.ndarray, age_max_min: float) -> str:
     """Judge prices as the book does when a minute brings no bar."""
     marks = np.stack([quantity, price, age_min - 1.0, np.zeros_like(price), np.full_like(price, np.nan)])
-    fault = book.mark(np.full((5, len(price)), np.nan), marks, age_max_min)[3]
+    fault = book.mark(np.full((5, len(price)), np.nan), marks, 1.0, age_max_min)[3]
     return book.PRICE_REASONS[fault]
 
 
@@ -34,7 +35,7 @@ def _measure(case: dict[str, Any], seed: int = 7) -> tuple[Any, np.ndarray]:
     """Measure a golden book the way the desk does: prices first, then the model."""
     given = case["input"]
     n = len(given["symbols"])
-    model = GaussianVar(GaussianVarOptions(seed=seed), n)
+    model = EllipticalVar(GaussianVarOptions(seed=seed), n)
     known = np.array([s in given.get("cov_symbols", given["symbols"]) for s in given["symbols"]], dtype=bool)
     book_market = market(covariance_of(given["vol_daily"], given["corr"]), known)
     if "exposures" in given:
@@ -47,7 +48,8 @@ def _measure(case: dict[str, Any], seed: int = 7) -> tuple[Any, np.ndarray]:
             return var.unknown(reason), np.full(n, np.nan)
         holdings = quantity * price
         holdings[quantity == 0.0] = 0.0
-    return model.measure(holdings, book_market), model.components(holdings, book_market)
+    marginal = model.marginal(holdings, book_market)
+    return model.measure(holdings, book_market), component_usd(holdings, marginal)
 
 
 @pytest.mark.parametrize("name", [k for k, c in CASES.items() if c["expect"].get("status") == "OK"])
@@ -87,7 +89,7 @@ def test_monte_carlo_matches_the_reference(name: str) -> None:
 def test_golden_change_of_book(name: str) -> None:
     """Closing a hedge raises VaR, halving both legs halves it: what the gate has to tell apart (1e-9)."""
     given, expect = CASES[name]["input"], CASES[name]["expect"]
-    model = GaussianVar(GaussianVarOptions(), 2)
+    model = EllipticalVar(GaussianVarOptions(), 2)
     book_market = market(covariance_of(given["vol_daily"], given["corr"]))
     for when in ("before", "after"):
         report = model.measure(_floats(given[f"exposures_{when}"]), book_market)
@@ -104,38 +106,40 @@ def test_every_golden_case_is_used() -> None:
 def test_flat_book_needs_no_covariance() -> None:
     """An engine that warms up holds nothing, and nothing is exactly 0.0 of risk, not NaN."""
     nothing = Market(np.zeros((2, 2)), np.zeros(2, dtype=bool), "COV_NOT_PSD")
-    report = GaussianVar(GaussianVarOptions(), 2).measure(np.array([0.0, -0.0]), nothing)
+    report = EllipticalVar(GaussianVarOptions(), 2).measure(np.array([0.0, -0.0]), nothing)
     assert (report.var_usd, report.var_upper_usd, report.es_usd, report.reason) == (0.0, 0.0, 0.0, "")
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_holding_that_is_not_finite_is_unknown(bad: float) -> None:
     """NaN >= limit is False: a NaN holding must never look like a small one."""
-    report = GaussianVar(GaussianVarOptions(), 2).measure(np.array([1e5, bad]), market(np.eye(2)))
+    report = EllipticalVar(GaussianVarOptions(), 2).measure(np.array([1e5, bad]), market(np.eye(2)))
     assert report.reason == "PRICE_NOT_FINITE"
 
 
 def test_untrusted_market_makes_every_held_book_unknown() -> None:
     """A covariance that is not PSD has no VaR, whatever factor is lying around."""
     broken = Market(np.eye(2), np.ones(2, dtype=bool), "COV_NOT_PSD")
-    assert GaussianVar(GaussianVarOptions(), 2).measure(np.array([1.0, 0.0]), broken).reason == "COV_NOT_PSD"
+    assert (
+        EllipticalVar(GaussianVarOptions(), 2).measure(np.array([1.0, 0.0]), broken).reason == "COV_NOT_PSD"
+    )
 
 
 def test_overflow_is_unknown() -> None:
     """A VaR that overflows is not a number to compare with a limit."""
-    report = GaussianVar(GaussianVarOptions(), 1).measure(np.array([1e300]), market(np.array([[1e20]])))
+    report = EllipticalVar(GaussianVarOptions(), 1).measure(np.array([1e300]), market(np.array([[1e20]])))
     assert report.reason == "VAR_NOT_FINITE"
 
 
 def test_book_of_another_universe_is_a_defect() -> None:
     """Reading past an array inside a kernel is not an error message: shapes are checked before."""
     with pytest.raises(InvariantError):
-        GaussianVar(GaussianVarOptions(), 2).measure(np.ones(3), market(np.eye(2)))
+        EllipticalVar(GaussianVarOptions(), 2).measure(np.ones(3), market(np.eye(2)))
 
 
 def test_upper_bound_and_its_standard_error() -> None:
     """The margin of 3.73% at 5,000 scenarios is what keeps sampling error from hiding a breach."""
-    model = GaussianVar(GaussianVarOptions(), 1)
+    model = EllipticalVar(GaussianVarOptions(), 1)
     assert model.mc_error_frac == pytest.approx(GOLDEN["mc_se_rel"], rel=1e-9)
     assert model.mc_margin == pytest.approx(1.0373, abs=5e-5)
     trigger_usd = GOLDEN["limit_usd"] / model.mc_margin
@@ -148,7 +152,7 @@ def test_expected_shortfall_is_never_below_var() -> None:
     """Few scenarios can put the Monte-Carlo VaR above the closed-form ES; the pair must still make sense."""
     one = market(np.array([[4e-4]]))
     reports = [
-        GaussianVar(GaussianVarOptions(scenarios=100, seed=seed), 1).measure(np.array([1e6]), one)
+        EllipticalVar(GaussianVarOptions(scenarios=100, seed=seed), 1).measure(np.array([1e6]), one)
         for seed in range(20)
     ]
     closed_form = min(report.es_usd for report in reports)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from engine.ports import Effect, Sink
 from engine.sinks import courier
@@ -88,6 +89,17 @@ async def test_failures_are_tried_again_until_the_sink_has_everything(tmp_path: 
     assert (figures.is_connected, figures.error, figures.waiting_s) == (True, "", 0.0)
     assert figures.last_delivered_s is not None
     assert sink.is_closed
+
+
+async def test_a_sink_that_takes_nothing_is_not_back(tmp_path: Path) -> None:
+    """A connection is no delivery: whoever requires alerts must not be told that all is well in between."""
+    outbox, sink = Outbox(["a"]), Fake(failures=5)
+    outbox.add(alerts([1]))
+    with capture_logs() as logs:
+        async with running(outbox, {"a": sink}, tmp_path / "cursors.json") as couriers:
+            assert await couriers.drain(5.0)
+            assert couriers.figures["a", "urgent"].failures == 5
+    assert [line["event"] for line in logs] == ["sink does not take effects", "sink is back"]
 
 
 async def test_a_stuck_sink_delays_nobody_else(tmp_path: Path) -> None:

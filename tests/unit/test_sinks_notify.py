@@ -3,61 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from engine.errors import ConfigError, ServiceError
 from engine.sinks.notify import NotifySink, notify_sinks
 from tests.support.effects import alert, risk
+from tests.support.webhook import Webhook, webhook
+
+__all__ = ["webhook"]
 
 pytest.importorskip("apprise")
 # Apprise imports every service it knows, one of which asks for a module that Python is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
 
 
-class Webhook(ThreadingHTTPServer):
-    """Takes what Apprise's ``json://`` posts, and answers as it is told to."""
-
-    def __init__(self) -> None:
-        self.answer = 200
-        self.posts: list[dict[str, str]] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    @property
-    def url(self) -> str:
-        return f"json://127.0.0.1:{self.server_address[1]}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        assert isinstance(self.server, Webhook)
-        if self.server.answer == 200:
-            self.server.posts.append(body)
-        self.send_response(self.server.answer)
-        self.end_headers()
-
-    def log_message(self, *args) -> None:
-        """Print nothing."""
-
-
-@pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    with Webhook() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
 def sink_of(webhook: Webhook, every_s: float = 1_000.0) -> NotifySink:
     [made] = notify_sinks(webhook.url, "desk", "warning").values()
-    return NotifySink(made._service, "notify-1", "desk", "warning", every_s)
+    return NotifySink(made._service, "notify-1", "desk", "warning", every_s=every_s)
 
 
 async def test_an_alert_reaches_the_address(webhook: Webhook) -> None:
@@ -112,6 +75,28 @@ async def test_a_service_that_refuses_is_a_failed_delivery(webhook: Webhook) -> 
         await sink_of(webhook).deliver([alert(1)])
     assert (raised.value.code, raised.value.where) == ("S014", "notify-1")
     assert "127.0.0.1" not in str(vars(raised.value))
+
+
+async def test_a_greeting_proves_that_the_address_works(webhook: Webhook) -> None:
+    """Nobody can be asked what he has read: only a message that was taken shows that one can be sent."""
+    [sink] = notify_sinks(webhook.url, "desk", "warning", greets=True).values()
+    webhook.answer = 500
+    assert await sink.held("routine") == {}
+    with pytest.raises(ServiceError) as raised:
+        await sink.held("urgent")
+    assert raised.value.code == "S014"
+    webhook.answer = 200
+    for _ in range(2):
+        assert await sink.held("urgent") == {}
+    [post] = webhook.posts  # once
+    assert (post["title"], post["type"]) == ("desk: INFO started", "info")
+    assert post["message"].endswith("alerts from `warning` upwards will be sent here")
+
+
+async def test_nobody_is_greeted_who_need_not_prove_anything(webhook: Webhook) -> None:
+    """Where alerts are not required a restart is nobody's business at night."""
+    assert await sink_of(webhook).held("urgent") == {}
+    assert webhook.posts == []
 
 
 def test_each_address_is_a_sink_of_its_own(webhook: Webhook) -> None:

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.events import SpreadNoted
+from engine.events import Alert, SpreadNoted, TradingState, TradingStateChanged
 from engine.ports import Effect
 from engine.sinks.messages import effect_id
 from engine.sinks.outbox import LANES, Outbox
@@ -76,6 +76,20 @@ def test_delivered_effects_do_not_pile_up() -> None:
     assert held["routine"] < 1_100
     assert 1_000 <= held["urgent"] < 2_100
     assert outbox.dropped == 0
+
+
+def test_the_last_state_is_kept_however_many_alerts_follow() -> None:
+    """A receiver that lost its data must be able to tell that trading is halted, weeks after it was."""
+    outbox = Outbox(["redis"])
+    active, halted = TradingState.ACTIVE, TradingState.HALTED
+    outbox.add([Effect(1, 0, TradingStateChanged(NOON_NS, halted, active, "SIGNAL", "h-1"))])
+    outbox.add([Effect(2, 0, TradingStateChanged(NOON_NS, active, halted, "", ""))])
+    for seq in range(3, 6_001):
+        outbox.add([alert(seq)])
+        outbox.delivered("redis", "urgent", (seq, 0))
+    assert outbox.rewind("redis", "urgent", {"state": (0, 0)}) < 2_100
+    first, second = outbox.pending("redis", "urgent", 2)
+    assert (first.seq, isinstance(second.event, Alert)) == (2, True)
 
 
 def from_lane(outbox: Outbox, lane: str) -> list[Effect]:

@@ -1,4 +1,4 @@
-"""Admission of pairs: the test, both orders, the screen, and how a strategy obeys it."""
+"""Admission of pairs: the test, both orders, many at once, and how a strategy obeys it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from statsmodels.tsa.stattools import coint
 
+from engine.errors import ConfigError
 from engine.events import FloatArray, Signal, SpreadNoted
 from engine.ports import DailyHistory, StrategyContext
-from strategies.admission import benjamini_hochberg, engle_granger, history_of, screen
+from strategies.admission import benjamini_hochberg, engle_granger, history_of
 from strategies.zscore_pairs import ZscorePairs, ZscorePairsOptions
-from tests.support.tapes import SYMBOLS, tape
+from tests.support.tapes import SYMBOLS, random_closes, slices_of, tape
 
 
 def history(seed: int, n_days: int = 300) -> DailyHistory:
@@ -65,18 +66,6 @@ def test_false_discovery_rate_by_hand() -> None:
     assert not benjamini_hochberg(np.array([0.2, 0.3]), 0.10).any()
 
 
-def test_screen_keeps_the_order_of_its_input() -> None:
-    """One answer a candidate, untestable ones included."""
-    found = screen(["CCC/DDD", "AAA/BBB", "AAA/ZZZ"], history(5))
-    assert [(a.pair, a.is_admitted) for a in found] == [
-        ("CCC/DDD", False),
-        ("AAA/BBB", True),
-        ("AAA/ZZZ", False),
-    ]
-    assert found[2].p_value == 1.0
-    assert found[2].n_observations == 0
-
-
 def run(daily: DailyHistory | None, **options: object) -> list[Signal | SpreadNoted]:
     made = ZscorePairs(
         ZscorePairsOptions.model_validate(
@@ -104,6 +93,34 @@ def test_without_history_the_tape_decides() -> None:
     assert {e.ts_ns for e in notes} == {tape(6)[199].ts_close_ns}
     assert all(30 <= e.values["observations"] <= 40 for e in notes)
     assert min(e.ts_ns for e in events if isinstance(e, Signal)) > tape(6)[199].ts_close_ns
+
+
+def test_longer_bars_are_all_tested() -> None:
+    """Every fifth of 60 daily bars would be 12 closes: too few to admit any pair, ever."""
+    made = ZscorePairs(
+        ZscorePairsOptions.model_validate({"pairs": ["AAA/BBB"], "significance": 0.9}),
+        StrategyContext("test", SYMBOLS, 390.0, 390, bar_min=1_440),
+    )
+    events = [event for slice_ in slices_of(random_closes(6, 80, 0.0), 1) for event in made.on_slice(slice_)]
+    (note,) = [event for event in events if isinstance(event, SpreadNoted)]
+    assert (note.note, note.values["observations"]) == ("admitted", 60.0)
+
+
+@pytest.mark.parametrize(
+    ("key", "minutes", "bars"),
+    [
+        ("hedge_window_min", 390, 1),
+        ("window_min", 780, 2),
+        ("forecast_window_min", 390, 1),
+        ("admission_min", 29 * 390, 29),
+    ],
+)
+def test_a_window_of_too_few_bars_is_refused(key: str, minutes: int, bars: int) -> None:
+    """390 minutes are one daily bar: ratio and z would be unknown for ever, and no signal would come."""
+    options = ZscorePairsOptions.model_validate({"pairs": ["AAA/BBB"], key: minutes})
+    with pytest.raises(ConfigError, match=f"{key} = {minutes} is {bars} of this run's bars") as caught:
+        ZscorePairs(options, StrategyContext("test", SYMBOLS, 390.0, 390, bar_min=1_440))
+    assert caught.value.code == "C222"
 
 
 def test_admission_off_is_labelled() -> None:

@@ -18,8 +18,8 @@ def show(
     with_origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
 ) -> None:
     """Print every key with its value, defaults included."""
-    from engine.app.config import resolved_toml
     from engine.app.config_origin import annotated_toml
+    from engine.app.resolved import resolved_toml
 
     checked = load_config(config, overrides)
     typer.echo(annotated_toml(checked) if with_origin else resolved_toml(checked), nl=False)

@@ -21,6 +21,7 @@ class Stamp(StrEnum):
 
 
 _Zone = Annotated[str | None, typer.Option(help='Zone of times that name none: "America/New_York".')]
+_BarMin = Annotated[int, typer.Option(min=1, max=1_440, help="Minutes of a bar; 1440 = daily.")]
 _Calendar = Annotated[str, typer.Option(help='Exchange calendar; "24/7" around the clock.')]
 
 
@@ -32,6 +33,7 @@ def synth(
     start: Annotated[str, typer.Option(help="First day.")] = "2026-01-05",
     pairs: Annotated[list[str] | None, typer.Option(help="Pair Y/X; repeatable.")] = None,
     calendar: _Calendar = "XNYS",
+    bar_min: _BarMin = 1,
 ) -> None:
     """Make SYNTHETIC bars of cointegrated pairs."""
     from pydantic import ValidationError
@@ -46,7 +48,7 @@ def synth(
         option = f"--{first['loc'][0]}"
         raise bad_argument(f"{option}: {first['msg'].lower()}, was {first['input']}", option) from None
     _refuse_existing(out)
-    n_bars = write(options, out, calendar)
+    n_bars = write(options, out, calendar, bar_min=bar_min)
     typer.echo(f"created {out}   {n_bars:,} SYNTHETIC bars, {sessions} sessions, seed {seed}")
 
 
@@ -56,13 +58,14 @@ def check(
     tz: _Zone = None,
     calendar: _Calendar = "XNYS",
     sort: Annotated[bool, typer.Option("--sort", help="Sort by time first.")] = False,
+    bar_min: _BarMin = 1,
     is_json: AsJson = False,
 ) -> None:
     """Judge bars as a replay would: symbols, span, gaps, and what would be rejected."""
     from engine.app.check import report_lines
     from feeds.check import check as judge
 
-    report = judge(path, tz, calendar, sort=sort)
+    report = judge(path, tz, calendar, sort=sort, bar_min=bar_min)
     if is_json:
         typer.echo(to_json(report))
     else:

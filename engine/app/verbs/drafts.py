@@ -16,7 +16,7 @@ from engine.app.keys import signing_key
 from engine.app.operator_send import Document, Way, ask, engine_now_ns, line_to, read_status
 from engine.app.verbs.options import bad_argument, instant_ns
 from engine.clock import wall_ns
-from engine.commands import CommandBody, command_line, read_body, sign
+from engine.commands import VALID_MAX_NS, CommandBody, command_line, read_body, sign
 from engine.controls import REVERT
 from engine.errors import ServiceError
 from engine.events import SECOND_NS, CommandJudged, Nanos
@@ -81,7 +81,8 @@ async def _send(draft: Draft, halt_id: str, values: dict[str, float], expires: s
     async with line_to(draft.config, draft.via) as line:
         status = await read_status(line)
         now_ns, speed = engine_now_ns(status, wall_ns())
-        second_ns = round(max(speed, 1.0) * SECOND_NS)
+        # A tape played fast shortens the minute: no engine lets a command be valid for longer than this.
+        second_ns = min(round(max(speed, 1.0) * SECOND_NS), VALID_MAX_NS // (_SKEW_S + _VALID_S))
         window = (now_ns - _SKEW_S * second_ns, now_ns + _VALID_S * second_ns)
         nonce = secrets.token_hex(16)
         body = _body(draft, halt_id, _args(values, expires, now_ns), nonce, window)
@@ -115,7 +116,7 @@ async def _status(config: Config, via: Way | None) -> Document:
     async with line_to(config, via) as line:
         document = await read_status(line)
     if document is None:
-        what = f"no engine {config.operator.instance!r} has a status there"
+        what = f"no engine {config.operator.instance!r} has a status there that this version reads"
         hint = "Start it with astra run, or name its configuration with --config."
         raise ServiceError("S036", what, f"by {line.name}", hint)
     return document

@@ -52,15 +52,27 @@ def verify(
     config: Annotated[
         Path | None, typer.Option(help="Also replay: each snapshot must follow from the one before.")
     ] = None,
+    after_seq: Annotated[
+        int, typer.Option("--after", min=0, help="With --until: begin at the snapshot of this record.")
+    ] = 0,
+    until_seq: Annotated[
+        int, typer.Option("--until", min=0, help="Check the snapshot of this record alone; needs --config.")
+    ] = 0,
     is_json: AsJson = False,
 ) -> None:
     """Check every frame, the chain and every snapshot; exit 3 on damage, naming file and offset."""
-    from engine.app.journal_tools import root_of, verify_files, verify_states
+    from engine.app.journal_tools import root_of, verify_files, verify_state, verify_states
 
     root = root_of(folder)
-    findings = list(verify_files(root))
-    if config is not None and not any(finding.fault for finding in findings):
-        findings += verify_states(root, load_config(config, None))
+    if until_seq:
+        if config is None or after_seq >= until_seq:
+            hint = "Give the configuration of the journal, and the records of two snapshots in order."
+            raise bad_argument("--until needs --config, and an earlier --after", "--until", hint)
+        findings = [verify_state(root, load_config(config, None), after_seq, until_seq)]
+    else:
+        findings = list(verify_files(root))
+        if config is not None and not any(finding.fault for finding in findings):
+            findings += verify_states(root, load_config(config, None))
     is_good = not any(finding.fault for finding in findings)
     if is_json:
         typer.echo(to_json({"is_good": is_good, "findings": findings}))
@@ -103,12 +115,22 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="The run folder itself; default runs/<UTC>-<name>.")
     ] = None,
+    is_replacing: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of --out, once it is whole.")
+    ] = False,
 ) -> None:
     """Make a run folder of a live run: tables, summary, report; the engine may be running."""
     from engine.app.export import export as run
+    from engine.app.export import export_again
     from engine.app.journal_tools import root_of
 
-    typer.echo(run(root_of(folder), load_config(config, None), out, sys.argv))
+    if is_replacing and out is None:
+        raise bad_argument("--replace needs --out", "--replace", "Name the folder to be renewed.")
+    checked = load_config(config, None)
+    if is_replacing and out is not None:
+        typer.echo(export_again(root_of(folder), checked, out, sys.argv))
+    else:
+        typer.echo(run(root_of(folder), checked, out, sys.argv))
 
 
 def _line(values: dict[str, Any]) -> str:

@@ -115,12 +115,18 @@ def lookahead(
         raise typer.Exit(_DIFFERENT)
 
 
-def check(config: ConfigFile = None, data: Data = None, overrides: Overrides = None) -> None:
-    """Check configuration and data without running anything."""
+def check(
+    config: ConfigFile = None, data: Data = None, overrides: Overrides = None, is_json: AsJson = False
+) -> None:
+    """Check configuration and data without trading anything, and warn of common mistakes."""
     from engine.app.check import check_all
     from engine.app.config_errors import located
 
     checked = load_config(config, overrides, data)
     with located(checked.source):
-        for line in check_all(checked):
-            typer.echo(line)
+        found = check_all(checked)
+        if is_json:
+            typer.echo(to_json({"checks": [one for one in found if one.name]}))
+            return
+        for one in found:
+            typer.echo(str(one))

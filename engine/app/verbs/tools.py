@@ -32,9 +32,10 @@ def var(file: JsonFile, is_json: AsJson = False) -> None:
 
 def optimise(file: JsonFile, is_json: AsJson = False) -> None:
     """Solve one allocation problem."""
+    from engine.app.problem_input import with_covariance
     from strategies.allocators.problem_file import optimise as solve
 
-    _tell(solve(read_json(file)), is_json=is_json)
+    _tell(solve(with_covariance(read_json(file))), is_json=is_json)
 
 
 def doctor(
@@ -61,12 +62,19 @@ def _tell(answer: Mapping[str, Any], *, is_json: bool) -> None:
         typer.echo(to_json(answer))
         return
     rows: list[list[str]] = []
+    tables: list[str] = []
     for key, value in answer.items():
         if isinstance(value, Mapping):
             rows += [[f"{key}.{name}", _figure(one)] for name, one in value.items()]
+        elif key == "explanation":
+            tables.append("\n".join(value) + "\n")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            tables.append(
+                render_table(list(value[0]), [[_figure(one) for one in row.values()] for row in value])
+            )
         else:
             rows.append([key, _figure(value)])
-    typer.echo(render_table(["figure", "value"], rows), nl=False)
+    typer.echo("\n".join([render_table(["figure", "value"], rows), *tables]), nl=False)
 
 
 def _figure(value: Any) -> str:

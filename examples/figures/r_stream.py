@@ -29,7 +29,7 @@ class RStream:
         """``rnorm(count, mean, sd)``."""
         uniform = self._twister.random_raw(2 * count) * 2.3283064365386963e-10
         whole = np.floor(_BIG * uniform[0::2])
-        return mean + sd * ndtri((whole + uniform[1::2]) / _BIG)
+        return np.asarray(mean + sd * ndtri((whole + uniform[1::2]) / _BIG), dtype=np.float64)
 
     def matrix(self, rows: int, columns: int, mean: float, sd: float) -> NDArray[np.float64]:
         """``matrix(rnorm(rows * columns, mean, sd), rows, columns)``, filled by columns."""

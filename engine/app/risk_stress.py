@@ -1,0 +1,131 @@
+"""``astra risk stress``: what a frozen book would lose on days of which VaR says nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from engine.app.render import percent, usd
+from engine.app.risk_inputs import FrozenBook
+from engine.app.verbs.options import bad_argument
+from engine.errors import InvariantError
+from risk.stress import Stress, hedges_fail, k_sigma, named_stretch, sigma_usd, worst_stretches
+
+
+def stress_book(
+    book: FrozenBook,
+    *,
+    sigmas: Sequence[float],
+    length_days: int,
+    worst: int,
+    stretches: Sequence[tuple[str, int, int]],
+) -> dict[str, Any]:
+    """Stress a book.
+
+    Parameters
+    ----------
+    book : FrozenBook
+    sigmas : sequence of float
+        Multiples of the standard deviation over the horizon of VaR.
+    length_days : int
+        Of the worst stretches of the history.
+    worst : int
+        How many of them.
+    stretches : sequence of (str, int, int)
+        Name, first and last day (since 1970-01-01) of further stretches.
+
+    Returns
+    -------
+    dict
+        ``var_usd`` (analytic, at the confidence and horizon given), ``var_limit_usd``, ``equity_usd``, and
+        ``stresses``: ``name``, ``first`` and ``last`` date or None, ``loss_usd``, ``loss_frac`` of equity,
+        ``of_var`` and ``of_limit``; figures are None when unknown.
+
+    Raises
+    ------
+    ConfigError
+        C013 if there is neither a covariance nor a history, or no day of it in a stretch.
+    """
+    held = book.holdings_usd != 0.0
+    variances = book.covariance_daily.diagonal()[held]
+    if held.any() and not np.isfinite(variances).all() and not len(book.days):
+        hint = "Give covariance_daily in the file, or daily closes with --history."
+        raise bad_argument("nothing is known of how the held symbols move", "--history", hint)
+    confidence = float(book.options.get("confidence", 0.99))
+    horizon_days = float(book.options.get("horizon_days", 10.0))
+    quantile = NormalDist().inv_cdf(confidence)
+    var_usd = quantile * math.sqrt(horizon_days) * sigma_usd(book.holdings_usd, book.covariance_daily)
+    stresses = k_sigma(book.holdings_usd, book.covariance_daily, horizon_days, sigmas)
+    stresses += hedges_fail(book.holdings_usd, book.covariance_daily, horizon_days, quantile)
+    stresses += worst_stretches(book.holdings_usd, book.returns_daily, book.days, length_days, worst)
+    for name, first, last in stretches:
+        try:
+            found = named_stretch(name, book.holdings_usd, book.returns_daily, book.days, (first, last))
+        except InvariantError as error:
+            raise bad_argument(str(error), f"--stretch {name}") from None
+        stresses.append(found)
+    return {
+        "var_usd": _known(var_usd),
+        "confidence": confidence,
+        "horizon_days": horizon_days,
+        "var_limit_usd": book.var_limit_usd,
+        "equity_usd": book.equity_usd,
+        "stresses": [_row(one, book, var_usd) for one in stresses],
+    }
+
+
+def _row(one: Stress, book: FrozenBook, var_usd: float) -> dict[str, Any]:
+    loss_usd = _known(one.loss_usd)
+    return {
+        "name": one.name,
+        "first": _date(one.first_day),
+        "last": _date(one.last_day),
+        "loss_usd": loss_usd,
+        "loss_frac": _share(loss_usd, book.equity_usd),
+        "of_var": _share(loss_usd, var_usd),
+        "of_limit": _share(loss_usd, book.var_limit_usd),
+    }
+
+
+def _share(loss_usd: float | None, whole_usd: float | None) -> float | None:
+    if loss_usd is None or whole_usd is None or not whole_usd > 0.0:
+        return None
+    return loss_usd / whole_usd
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _date(day: int) -> str | None:
+    return str(np.datetime64(day, "D")) if day >= 0 else None
+
+
+HEADER = ("stress", "from", "to", "loss", "of equity", "of VaR", "of limit")
+
+
+def rows_of(answer: dict[str, Any]) -> list[list[str]]:
+    """Return the table of an answer, in the columns of ``HEADER``."""
+    label = f"VaR {answer['confidence']:.4g}, {answer['horizon_days']:g} days"
+    var = answer["var_usd"]
+    limit, equity = answer["var_limit_usd"], answer["equity_usd"]
+    first = [label, "-", "-", usd(var), _percent(_share(var, equity)), "100%", _percent(_share(var, limit))]
+    return [first, *(_cells(one) for one in answer["stresses"])]
+
+
+def _cells(one: dict[str, Any]) -> list[str]:
+    return [
+        one["name"],
+        one["first"] or "-",
+        one["last"] or "-",
+        usd(one["loss_usd"]),
+        *(_percent(one[key]) for key in ("loss_frac", "of_var", "of_limit")),
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else percent(share, 2)

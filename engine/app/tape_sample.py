@@ -1,0 +1,119 @@
+"""What a stretch of the bars says of every spread, before anything trades: for the warnings of a check.
+
+The strategies themselves are shown the bars, so the width of a spread is the one their z is made with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from engine.app.config import Config
+from engine.app.mistakes import Measured
+from engine.app.source import Source
+from engine.app.wiring import build_loop
+from engine.commands import Keys
+from engine.events import CLOSE, BarSlice, FloatArray
+from engine.ports import DailyHistory, Strategy
+from strategies.admission import engle_granger, history_of, tested_every_bars
+from strategies.pair_options import PairRules
+
+#: Bars that are looked at, at most: ten sessions of minutes.
+SLICES_MAX: Final = 3_900
+_TESTED_MIN: Final = 30
+_LOOK_EVERY: Final = 30
+_BP: Final = 1e4
+
+
+def measure(config: Config, source: Source | None, history: DailyHistory | None) -> list[Measured]:
+    """Show the first bars to the strategies, and measure every spread that is entered at some width.
+
+    Parameters
+    ----------
+    config : Config
+    source : Source or None
+        Of recorded bars; None for a feed that is live.
+    history : DailyHistory or None
+        Closes before the bars: pairs with enough of them are tested on these.
+
+    Raises
+    ------
+    ConfigError
+        If a strategy or the allocator cannot be built.
+    """
+    strategies = build_loop(config, history, Keys(), lambda *_: None).bus.strategies
+    looks: list[list[FloatArray]] = [[] for _ in strategies]
+    close = np.empty((0, len(config.symbols)))
+    shown = [k for k, table in enumerate(config.strategy) if isinstance(table.options, PairRules)]
+    if source is not None and shown:
+        close = asyncio.run(_show(source, [strategies[k] for k in shown], [looks[k] for k in shown]))
+    every = tested_every_bars(config.universe.bar_min)
+    tests = _Tests(config, history, close[every - 1 :: every])
+    found: list[Measured] = []
+    for table, strategy, seen in zip(config.strategy, strategies, looks, strict=True):
+        options = table.options
+        if hasattr(options, "entry_frac"):
+            found += [
+                Measured(table.name, spread.name, _BP * options.entry_frac, 1.0, math.nan)
+                for spread in strategy.spreads
+            ]
+        elif isinstance(options, PairRules):
+            found += _of_pairs(table.name, options, strategy, seen, tests)
+    return found
+
+
+def _of_pairs(
+    name: str, options: PairRules, strategy: Strategy, seen: list[FloatArray], tests: _Tests
+) -> Iterator[Measured]:
+    """Yield what is known of each pair; width and ratio are medians over the bars."""
+    looked = np.stack(seen) if seen else np.full((1, 2, len(strategy.spreads)), np.nan)
+    for k, spread in enumerate(strategy.spreads):
+        whole = looked[np.isfinite(looked[:, :, k]).all(axis=1), :, k]
+        variance, ratio = np.median(whole, axis=0).tolist() if len(whole) else (math.nan, math.nan)
+        sd = math.sqrt(variance) / (1.0 if options.prices == "log" else tests.price(spread.y))
+        p_value, tested_on = tests.p_value(spread.name)
+        yield Measured(name, spread.name, _BP * options.entry_z * sd, ratio, p_value, tested_on)
+
+
+class _Tests:
+    """Engle-Granger on the daily closes where there are enough, else on the bars."""
+
+    def __init__(self, config: Config, history: DailyHistory | None, close: FloatArray) -> None:
+        self._column = {symbol: i for i, symbol in enumerate(config.symbols)}
+        self._history = history
+        self._close = close
+
+    def price(self, symbol: str) -> float:
+        closes = self._close[:, self._column[symbol]]
+        return float(np.nanmedian(closes)) if np.isfinite(closes).any() else math.nan
+
+    def p_value(self, pair: str) -> tuple[float, str]:
+        sample = history_of(pair, self._history)
+        if sample is not None:
+            return engle_granger(*sample), f"{len(sample[0]):,} days"
+        y, x = (self._close[:, self._column[symbol]] for symbol in pair.split("/"))
+        both = np.isfinite(y) & np.isfinite(x)
+        if np.count_nonzero(both) < _TESTED_MIN:
+            return math.nan, ""
+        return engle_granger(np.log(y[both]), np.log(x[both])), f"{np.count_nonzero(both):,} bars"
+
+
+async def _show(source: Source, strategies: list[Strategy], looks: list[list[FloatArray]]) -> FloatArray:
+    """Show bars to strategies; note variance and ratio from time to time; return the closes."""
+    closes: list[FloatArray] = []
+    async for record in source.records():
+        if type(record) is not BarSlice:
+            continue
+        closes.append(record.bars[CLOSE])
+        for strategy, seen in zip(strategies, looks, strict=True):
+            strategy.on_slice(record)
+            if len(closes) % _LOOK_EVERY == 0:
+                outlook = strategy.outlook()
+                seen.append(np.stack((outlook.innovation_var, outlook.usd_ratio)))
+        if len(closes) == SLICES_MAX:
+            break
+    return np.array(closes).reshape(len(closes), -1)

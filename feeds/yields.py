@@ -1,0 +1,222 @@
+"""Par yield curves as a feed: every tenor is a bond index to trade, and a quote to read the yield from.
+
+``UST5Y`` is the total return of a 5-year par bond of constant maturity, 100 at the first curve
+(``feeds.yields_index``); ``UST5Y.Q`` quotes the yield itself as ``100 - yield_pct``, as rate futures do, so
+that any single bar gives the yield back, negative ones too. A curve is one print a day: open, high, low and
+close of a bar are equal, and an order fills at the level of the next curve (docs/maths/treasury.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
+
+from engine.columns import BarColumns
+from engine.errors import AstraError, DataError, Errors
+from engine.events import DAY_NS, BarRejected, FloatArray, IntArray, Nanos, Reject
+from engine.sessions import Sessions
+from engine.slices import Sliced, Slicer
+from feeds.calendars import DAY_MIN, minutes_per_session, sessions_for
+from feeds.stamps import UNREADABLE
+from feeds.yields_file import CurveTable, read_curve
+from feeds.yields_index import curve_index
+
+#: What the symbol of a quote ends with.
+QUOTE: Final = ".Q"
+_BATCH_ROWS: Final = 65_536
+_DECIMALS: Final = 6
+
+
+class YieldOptions(BaseModel):
+    """The keys of ``[feed]`` for ``kind = "yields"``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    path: Path = Field(description='CSV of par yields in percent: Date,"5 YR","7 YR",...')
+    prefix: str = Field(default="UST", description='what a symbol begins with: "UST" and "5Y" make UST5Y')
+    volume_musd: NonNegativeFloat | dict[str, NonNegativeFloat] = Field(
+        default=1_000.0, description="traded a day, $M: of every tenor, or by symbol"
+    )
+    repo_pct: float | dict[str, float] | None = Field(
+        default=None,
+        description="rate that the index is financed at, percent a year, actual/360: of every tenor, or by "
+        "symbol; absent: total return, and [funding] charges the book",
+    )
+    jump_max_pct: float = Field(
+        default=1.0, gt=0, description="change of a yield, in percentage points, that needs confirmation"
+    )
+
+
+class _Tenor(msgspec.Struct, frozen=True):
+    """A symbol of the universe: the column of the table, and whether it is the quote."""
+
+    symbol: str
+    column: int
+    is_quote: bool
+
+
+class YieldBars:
+    """A file of curves as a feed of daily bars.
+
+    A blank cell is no bar, as when a bond did not trade. A cell that is no number, a yield that is not
+    believed, and a row without a date are bars that are rejected as MALFORMED; a date twice is a DUPLICATE or
+    a CONFLICT, one without a session OFF_SESSION. Columns that no symbol names are used for roll-down only.
+
+    Parameters
+    ----------
+    options : YieldOptions
+    symbols : sequence of str
+        The universe: tenors and quotes.
+    calendar : str
+        A curve is of the end of its session.
+    from_ns, to_ns : int, optional
+        Bars that close outside ``[from_ns, to_ns]`` are not part of the run; their index runs on from before.
+    bar_min : int
+        Minutes of a bar: a session or more.
+
+    Attributes
+    ----------
+    n_rows : int
+        Bars of the run.
+    first_ns, last_ns : int
+        Earliest and latest stamps of the run.
+    sessions : Sessions
+    slicer : Slicer
+        Its counters are those of the run in progress.
+
+    Raises
+    ------
+    DataError
+        D001, D003 and D004 for the file, D002 for a symbol that is no tenor of it or an option by symbol that
+        does not match, D034 if bars are shorter than a session.
+    """
+
+    def __init__(
+        self,
+        options: YieldOptions,
+        symbols: Sequence[str],
+        calendar: str,
+        *,
+        from_ns: Nanos | None = None,
+        to_ns: Nanos | None = None,
+        bar_min: int = DAY_MIN,
+    ) -> None:
+        if bar_min < minutes_per_session(calendar):
+            hint = "A curve is published once a day:\n    [universe]  bar_min = 1440"
+            what = f"yields come once a session, universe.bar_min was {bar_min}"
+            raise DataError("D034", what, "universe.bar_min", hint)
+        table = read_curve(options.path)
+        self._symbols = tuple(symbols)
+        first_day, last_day = int(table.day[0]), int(table.day[-1])
+        self.sessions = sessions_for(calendar, first_day - 1, last_day + 1, bar_min)
+        tenors = _tenors(table, self._symbols, options)
+        columns = _bars(table, tenors, options, _stamps(table.day, self.sessions))
+        ts = columns.ts_close_ns
+        inside = (ts >= (0 if from_ns is None else from_ns)) & (ts <= (ts.max() if to_ns is None else to_ns))
+        self._columns = columns.take(np.flatnonzero(inside))
+        if not len(self._columns):
+            raise DataError("D001", "no curve lies in the span that was asked for", str(options.path))
+        self._n_broken = table.n_broken * len(tenors)
+        self.n_rows = len(self._columns) + self._n_broken
+        self.first_ns = int(self._columns.ts_close_ns.min())
+        self.last_ns = int(self._columns.ts_close_ns.max())
+        self.slicer = Slicer(self._symbols, self.sessions)
+
+    @property
+    def received(self) -> int:
+        """Bars judged so far."""
+        return self.slicer.received
+
+    def slices(self) -> Iterator[Sliced]:
+        """Yield slices, and verdicts in front of the slice they belong to, from the beginning."""
+        self.slicer = slicer = Slicer(self._symbols, self.sessions)
+        for columns in self.columns():
+            yield from slicer.offer_columns(columns)
+        yield from slicer.finish()
+        if self._n_broken:
+            yield slicer.note(BarRejected(UNREADABLE, "", Reject.MALFORMED, self._n_broken))
+
+    async def bars(self) -> AsyncIterator[Sliced]:
+        """Yield what ``slices`` yields."""
+        for item in self.slices():
+            yield item
+
+    def columns(self) -> Iterator[BarColumns]:
+        """Yield the bars of the run, not judged; ``n_rows`` counts those of broken rows too."""
+        for start in range(0, len(self._columns), _BATCH_ROWS):
+            yield self._columns.take(slice(start, start + _BATCH_ROWS))
+
+
+def _tenors(table: CurveTable, symbols: Sequence[str], options: YieldOptions) -> list[_Tenor]:
+    """Find the column of every symbol."""
+    known = {options.prefix + code: k for k, code in enumerate(table.codes)}
+    found: list[_Tenor] = []
+    errors: list[AstraError] = []
+    for symbol in symbols:
+        column = known.get(symbol.removesuffix(QUOTE))
+        if column is not None and table.maturity_years[column] * 2.0 % 1.0 == 0.0:
+            found.append(_Tenor(symbol, column, symbol.endswith(QUOTE)))
+            continue
+        why = "is not in" if column is None else "is no bond with half-yearly coupons in"
+        hint = f"The file has {', '.join(known)}; add {QUOTE} for the quote of a yield."
+        what = f'symbol "{symbol}" {why} {options.path}'
+        errors.append(DataError("D002", what, "feed.prefix" if column is None else "universe.symbols", hint))
+    if errors:
+        raise errors[0] if len(errors) == 1 else Errors(errors)
+    return found
+
+
+def _stamps(day: IntArray, sessions: Sessions) -> IntArray:
+    """Return the close of each day's session; of a day without one its end, which no session holds."""
+    index = np.minimum(np.searchsorted(sessions.day, day), len(sessions) - 1)
+    return np.where(sessions.day[index] == day, sessions.close_ns[index], (day + 1) * DAY_NS).astype(np.int64)
+
+
+def _bars(table: CurveTable, tenors: Sequence[_Tenor], options: YieldOptions, ts_ns: IntArray) -> BarColumns:
+    """Return the bars of all tenors, day by day, in the order of the universe."""
+    index = curve_index(table, options.jump_max_pct, _repo_pct(table, tenors, options))
+    closes, opens = [], []
+    for tenor in tenors:
+        quote = 100.0 - table.yield_pct[:, tenor.column]
+        close = quote if tenor.is_quote else index.level[:, tenor.column]
+        # What was not believed shows as it came, without an open: no price, but the figure is on record.
+        refused = index.is_refused[:, tenor.column]
+        closes.append(np.where(refused, quote, close))
+        opens.append(np.where(refused, np.nan, close))
+    close, open_ = np.round(np.stack(closes, axis=1), _DECIMALS), np.round(np.stack(opens, axis=1), _DECIMALS)
+    volume = np.round(_volume_usd(tenors, options) / np.where(close > 0.0, close, 100.0))
+    is_bar = ~table.is_blank[:, [tenor.column for tenor in tenors]]
+    values = np.stack([each[is_bar] for each in (open_, open_, open_, close, volume)])
+    code = np.broadcast_to(np.arange(len(tenors)), close.shape)[is_bar]
+    stamps = np.broadcast_to(ts_ns[:, None], close.shape)[is_bar]
+    return BarColumns(stamps, code, tuple(tenor.symbol for tenor in tenors), values)
+
+
+def _volume_usd(tenors: Sequence[_Tenor], options: YieldOptions) -> FloatArray:
+    traded = [tenor.symbol for tenor in tenors if not tenor.is_quote]
+    given = _by_symbol(options.volume_musd, traded, "feed.volume_musd")
+    return np.array([1e6 * given.get(tenor.symbol, 0.0) for tenor in tenors])
+
+
+def _repo_pct(table: CurveTable, tenors: Sequence[_Tenor], options: YieldOptions) -> FloatArray | None:
+    """Return the rate of every column, 0 where none is traded; None for total return."""
+    if options.repo_pct is None:
+        return None
+    traded = [tenor.symbol for tenor in tenors if not tenor.is_quote]
+    given = _by_symbol(options.repo_pct, traded, "feed.repo_pct")
+    return np.array([given.get(options.prefix + code, 0.0) for code in table.codes])
+
+
+def _by_symbol(given: float | dict[str, float], symbols: Sequence[str], key: str) -> dict[str, float]:
+    """Return a value for every symbol; a table must have exactly these."""
+    if not isinstance(given, dict):
+        return dict.fromkeys(symbols, given)
+    if wrong := sorted(set(given) ^ set(symbols)):
+        what = f"{key} must have one entry a tenor that is traded; look at {', '.join(wrong)}"
+        raise DataError("D002", what, key, f"Traded are {', '.join(symbols)}.")
+    return given

@@ -1,0 +1,171 @@
+"""Common mistakes are found, with both numbers; and a sound desk hears nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from engine.app.config import parse
+from engine.app.config_tables import CostsTable
+from engine.app.main import run
+from engine.app.mistakes import (
+    Measured,
+    Mistake,
+    entry_below_costs,
+    no_costs,
+    not_cointegrated,
+    over_leveraged,
+    round_trip_bps,
+    small_entry,
+)
+from engine.app.source import open_source
+from engine.app.tape_sample import measure
+from strategies.basis import BasisOptions
+from strategies.correlation import CorrelationOptions
+from strategies.zscore_pairs import ZscorePairsOptions
+from tests.support.daily_bars import run_daily, session_dates
+
+ROOT = Path(__file__).resolve().parents[2]
+FREE = CostsTable(half_spread_bps=0.0, fee_bps=0.0, impact_bps=0.0)
+DESK = """
+[feed]
+kind = "simulated"
+sessions = 3
+beta_daily = 0.0
+half_life_min = 15.0
+[costs]
+half_spread_bps = {half_spread_bps}
+[[strategy]]
+kind = "zscore_pairs"
+pairs = [{pairs}]
+entry_z = {entry_z}
+hedge_window_min = 390
+window_min = 120
+[allocator]
+gross_max_frac = {gross_max_frac}
+"""
+
+
+def pair(
+    p_value: float = math.nan, entry_bps: float = math.nan, ratio: float = 1.0, name: str = "A/B"
+) -> Measured:
+    return Measured("s", name, entry_bps, ratio, p_value, "500 days")
+
+
+def test_trading_for_nothing() -> None:
+    """The first mistake of all: 20 to 50 trades a year at 10 bp are 2 to 5%."""
+    [found] = no_costs(FREE)
+    assert found.name == "costs"
+    assert list(no_costs(CostsTable())) == []
+    assert list(no_costs(CostsTable(half_spread_bps=0.0, fee_bps=0.0))) == []  # size still costs
+
+
+def test_leverage_and_shares() -> None:
+    """2x is the most that is advised; shares that add up to more than the book cannot all be used."""
+    assert list(over_leveraged(2.0, [0.8, 0.8, 0.4])) == []
+    assert [one.name for one in over_leveraged(4.0, [])] == ["leverage"]
+    assert [one.name for one in over_leveraged(None, [1.5, 1.0])] == ["leverage"]
+    assert list(over_leveraged(None, [1.0, 1.0])) == []
+    assert [one.name for one in over_leveraged(2.5, [2.0, 1.0])] == ["leverage", "capital"]
+    [found] = over_leveraged(1.0, [0.4, 0.7])
+    assert found == Mistake(
+        "capital", "capital_frac adds up to 1.1, gross_max_frac is 1: not every strategy can use its share"
+    )
+
+
+def test_small_dislocations() -> None:
+    """Under 1.5 standard deviations, or 0.3% of a basis, costs usually win."""
+    pairs = ("A/B",)
+    [z] = small_entry("s", ZscorePairsOptions(pairs=pairs, entry_z=1.4))
+    assert z.text == "s: entry_z is 1.4, and under 1.5 a dislocation rarely pays"
+    [basis] = small_entry("s", BasisOptions(pairs=pairs, quote_ratio=10.0, rate_frac=0.0, entry_frac=0.002))
+    assert "entry_frac is 0.002, and under 0.003" in basis.text
+    assert list(small_entry("s", ZscorePairsOptions(pairs=pairs, entry_z=1.5))) == []
+    assert list(small_entry("s", BasisOptions(pairs=pairs, quote_ratio=10.0, rate_frac=0.0))) == []
+    assert list(small_entry("s", CorrelationOptions(pairs=pairs))) == []
+
+
+def test_pairs_that_are_only_correlated() -> None:
+    """The p-value is printed; a pair that could not be tested is no evidence of anything."""
+    assert list(not_cointegrated("s", [pair(0.05), pair(math.nan)])) == []
+    [found] = not_cointegrated("s", [pair(0.049), pair(0.42, name="C/D")])
+    assert found.text == "s: no evidence (Engle-Granger) for C/D p 0.42 on 500 days"
+    [many] = not_cointegrated("s", [pair(0.9)] * 5)
+    assert many.text.endswith("; and 2 more")
+
+
+def test_a_round_trip_is_two_trades_of_two_legs() -> None:
+    """At 1.2 bp and equal legs 4 x 1.2 = 4.8 bp; with a leg of 0.5 it is 2 x 1.5 x 1.2 = 3.6."""
+    assert round_trip_bps(1.0, CostsTable()) == pytest.approx(4.8)
+    assert round_trip_bps(-0.5, CostsTable()) == pytest.approx(3.6)
+
+
+def test_entries_that_cannot_pay() -> None:
+    """An entry at 4.7 bp against 4.8 is lost before it begins; both numbers are shown."""
+    assert list(entry_below_costs("s", [pair(entry_bps=4.9), pair()], CostsTable())) == []
+    [found] = entry_below_costs("s", [pair(entry_bps=4.7)], CostsTable())
+    assert found.text == "s: A/B enters at 4.7 bp, a round trip costs 4.8"
+
+
+def test_the_width_is_what_z_is_made_with() -> None:
+    """Spreads of 0.2%: two sigmas are 40 bp, and windows of two hours see a little less."""
+    text = DESK.format(half_spread_bps=1.0, pairs='"A/B", "A/C"', entry_z=2.0, gross_max_frac=2.0)
+    config = parse(text.replace("sessions = 3", 'sessions = 3\npairs = ["A/B", "C/D"]'), Path())
+    own, stranger = measure(config, open_source(config), None)
+    assert (own.strategy, own.spread) == ("zscore_pairs", "A/B")
+    assert 25.0 < own.entry_bps < 50.0
+    assert 0.5 < own.usd_ratio < 1.6
+    assert own.p_value < 0.01
+    assert stranger.p_value > 0.05
+    assert own.tested_on == "234 bars"
+
+
+def test_raw_prices_have_a_width_in_dollars(tmp_path: Path) -> None:
+    """A spread of $1 or -$1 has a deviation of about $1, of a price near $106: 190 bp at two sigmas."""
+    n = 60
+    x = [50.0 + (k % 7) for k in range(n)]
+    y = [2.0 * price + (1.0 if k % 2 else -1.0) for k, price in enumerate(x)]
+    strategy = """
+[[strategy]]
+kind = "zscore_pairs"
+pairs = ["Y/X"]
+prices = "raw"
+hedge_ratio = {"Y/X" = 2.0}
+window_min = 7800
+admission = "off"
+[allocator]
+kind = "none"
+"""
+    run_daily(tmp_path, strategy, session_dates("2026-01-05", n), {"Y": y, "X": x})
+    config = parse((tmp_path / "astra.toml").read_text(), tmp_path)
+    [found] = measure(config, open_source(config), None)
+    assert found.entry_bps == pytest.approx(1e4 * 2.0 * math.sqrt(20.0 / 19.0) / 106.0, rel=0.03)
+
+
+@pytest.mark.parametrize("is_sound", [True, False])
+def test_check_warns_and_passes(is_sound: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Warnings are lines, also in JSON, and never an exit status: somebody may have a reason."""
+    values = (1.0, 2.0, 2.0) if is_sound else (20.0, 1.0, 3.0)
+    text = DESK.format(half_spread_bps=values[0], pairs='"A/B"', entry_z=values[1], gross_max_frac=values[2])
+    path = tmp_path / "astra.toml"
+    path.write_text(text)
+    assert run(["check", str(path)]) == 0
+    minded = [line.split(maxsplit=2)[0] for line in capsys.readouterr().out.splitlines() if " mind " in line]
+    assert run(["check", str(path), "--json"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    checks = json.loads(line)["checks"]
+    names = [one["name"] for one in checks if one["state"] == "mind"]
+    assert names == ([] if is_sound else ["leverage", "small entry", "entry"])
+    assert len(minded) == len(names)
+
+
+def test_the_examples_say_what_they_are() -> None:
+    """A configuration that ships is read as advice: those that trade spreads must pass their own check."""
+    for name in ("pairs", "zscore", "basis", "correlation"):
+        config = parse((ROOT / "config" / f"{name}.toml").read_text(), ROOT / "config")
+        assert list(over_leveraged(getattr(config.allocator.options, "gross_max_frac", None), [])) == []
+        for one in config.strategy:
+            assert list(small_entry(one.name, one.options)) == []
