@@ -164,13 +164,12 @@ class Reference:
         self._met[type(record).__name__] += 1
         if not is_accounted(self.loop):
             self._accuse(f"accounts: record {seq} leaves bars that are in no account")
+        if isinstance(record, Tick):  # before the first minute it says where time stands
+            self._closed_ns = self._closed_ns or record.ts_ns
         self._judge(seq, record, state, events)
 
     def _judge(self, seq: int, record: Record, state: TradingState, events: list[Event]) -> None:
         verdict = ""
-        if isinstance(record, Tick):
-            # Before the first minute the first tick says where time stands.
-            self._closed_ns = self._closed_ns or record.ts_ns
         for event in events:
             match event:
                 case TradingStateChanged():
