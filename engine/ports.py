@@ -73,6 +73,10 @@ class Outlook(msgspec.Struct, frozen=True):
     frozen_usd_ratio: FloatArray
 
 
+def _sessions_per_year(session_min: int) -> int:
+    return 365 if session_min >= _DAY_MIN else 252
+
+
 class StrategyContext(msgspec.Struct, frozen=True):
     """What a strategy is told when it is built.
 
@@ -119,7 +123,7 @@ class StrategyContext(msgspec.Struct, frozen=True):
     @property
     def sessions_per_year(self) -> int:
         """Sessions of a year: 365 around the clock, else 252."""
-        return 365 if self.session_min >= _DAY_MIN else 252
+        return _sessions_per_year(self.session_min)
 
     @property
     def horizon_days(self) -> float:
@@ -226,6 +230,11 @@ class AllocatorContext(msgspec.Struct, frozen=True):
     def session_bars(self) -> int:
         """Bars of a full session."""
         return math.ceil(self.session_min / min(self.bar_min, self.session_min))
+
+    @property
+    def sessions_per_year(self) -> int:
+        """As in ``StrategyContext``."""
+        return _sessions_per_year(self.session_min)
 
     @property
     def share_frac(self) -> FloatArray:

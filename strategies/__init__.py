@@ -6,6 +6,7 @@ from strategies.convertible import Convertible, ConvertibleOptions
 from strategies.correlation import Correlation, CorrelationOptions
 from strategies.kalman_pairs import KalmanPairs, KalmanPairsOptions
 from strategies.merger import Merger, MergerOptions
+from strategies.outrights import Outrights, OutrightsOptions
 from strategies.treasury import Treasury, TreasuryOptions
 from strategies.zscore_pairs import ZscorePairs, ZscorePairsOptions
 
@@ -19,6 +20,7 @@ REGISTRY: dict[str, Plugin[Strategy]] = {
     "correlation": Plugin(CorrelationOptions, Correlation),
     "kalman_pairs": Plugin(KalmanPairsOptions, KalmanPairs),
     "merger": Plugin(MergerOptions, Merger),
+    "outrights": Plugin(OutrightsOptions, Outrights),
     "treasury": Plugin(TreasuryOptions, Treasury),
     "zscore_pairs": Plugin(ZscorePairsOptions, ZscorePairs),
 }

@@ -64,6 +64,7 @@ def find_mistakes(config: Config, measured: Sequence[Measured]) -> Iterator[Mist
     shares = {one.name: one.capital_frac for one in config.strategy if one.capital_frac is not None}
     yield from no_costs(config.costs)
     yield from over_leveraged(getattr(config.allocator.options, "gross_max_frac", None), [*shares.values()])
+    yield from empty_book(config.allocator.options)
     for one in config.strategy:
         own = [m for m in measured if m.strategy == one.name]
         yield from small_entry(one.name, one.options)
@@ -98,6 +99,17 @@ def over_leveraged(gross_max_frac: float | None, shares_frac: Sequence[float]) -
             "not every strategy can use its share"
         )
         yield Mistake("capital", text)
+
+
+def empty_book(options: object) -> Iterator[Mistake]:
+    """Mind least variance that nothing keeps from zero: under caps alone the best book is empty."""
+    if getattr(options, "return_min_annual_frac", 0.0) is None and not getattr(
+        options, "fully_invested", True
+    ):
+        text = (
+            "nothing will be held: without return_min_annual_frac or fully_invested, w = 0 has least variance"
+        )
+        yield Mistake("empty book", text)
 
 
 def small_entry(strategy: str, options: object) -> Iterator[Mistake]:

@@ -13,12 +13,14 @@ from strategies.allocators.mean_variance import (
     multi_period,
     no_trade_buffer,
 )
+from strategies.allocators.min_variance import MinVariance, MinVarianceOptions
 from strategies.allocators.treasury import TreasuryAllocator, TreasuryAllocatorOptions
 
 REGISTRY: dict[str, Plugin[Allocator]] = {
     "direct": Plugin(options=DirectOptions, build=Direct),
     "downside": Plugin(options=DownsideOptions, build=Downside),
     "mean_variance": Plugin(options=MeanVarianceOptions, build=MeanVariance),
+    "min_variance": Plugin(options=MinVarianceOptions, build=MinVariance),
     "multi_period": Plugin(options=MultiPeriodOptions, build=multi_period),
     "no_trade_buffer": Plugin(options=NoTradeBufferOptions, build=no_trade_buffer),
     "treasury": Plugin(options=TreasuryAllocatorOptions, build=TreasuryAllocator),

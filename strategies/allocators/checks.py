@@ -19,22 +19,33 @@ from strategies.allocators.plan import Plan, Wiring
 TOLERANCE_FRAC = 1e-6
 #: A constraint binds if what is left of it is under this fraction of equity.
 BINDING_FRAC = 1e-5
+#: A floor is met to this fraction of itself; it is a wish, and no limit.
+FLOOR_TOLERANCE = 1e-4
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Caps on the book, fractions of equity."""
+    """Caps on the book, fractions of equity, and floors, which give way to caps.
+
+    ``net_min_frac`` and ``return_min_frac`` (expected, over the horizon) are positive, or absent.
+    """
 
     gross_max_frac: float
     net_max_frac: float
     name_max_frac: float
+    net_min_frac: float | None = None
+    return_min_frac: float | None = None
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Weights of the terms of the utility; the horizon is in days of a full session."""
+    """Weights of the terms of the utility; the horizon is in days of a full session.
+
+    ``reward`` of 1 counts forecasts and funding; 0 leaves both out (least variance).
+    """
 
     risk_aversion: float
     trade_aversion: float
     horizon_days: float
+    reward: float = 1.0
 
 
 class Tail(msgspec.Struct, frozen=True):
@@ -117,7 +128,8 @@ def examine(
     broken, binding : tuple of str
         Names of constraints: ``gross``, ``net``, ``var``, ``worst_days``, ``name:SYM``, ``capital:STRATEGY``,
         ``participation:SYM``, ``reducing:SYM``, ``unknown:SYM``, ``hedge:SPREAD``; and, binding only,
-        ``side:SPREAD`` for a wanted spread of size zero, ``excess`` if a cap is left broken.
+        ``side:SPREAD`` for a wanted spread of size zero, ``excess`` if a cap is left broken; of floors
+        ``return`` and ``invested`` where they bind, ``short:return`` and ``short:invested`` where missed.
     """
     if not np.isfinite(leg_frac).all():
         return ("finite",), ()
@@ -134,9 +146,29 @@ def examine(
     is_hedged = _is_hedged(wiring, problem, leg_frac) | _has_not_grown(wiring, problem, leg_frac)
     spreads = wiring.layout.spreads
     broken += [f"hedge:{spreads[k].name}" for k in np.flatnonzero(~is_hedged)]
+    for name, share in floors_reached(wiring, problem, limits, leg_frac).items():
+        if share <= 1.0 + FLOOR_TOLERANCE:
+            binding.append(name if share >= 1.0 - FLOOR_TOLERANCE else f"short:{name}")
     is_empty = plan.is_live & (np.abs(leg_frac[wiring.y_leg]) <= BINDING_FRAC)
     binding += [f"side:{spreads[k].name}" for k in np.flatnonzero(is_empty)]
     return tuple(broken), tuple(binding)
+
+
+def floors_reached(
+    wiring: Wiring, problem: AllocationProblem, limits: Limits, leg_frac: FloatArray
+) -> dict[str, float]:
+    """Return how much of each floor a book has, as a fraction of it.
+
+    The expected return is that of all spreads that are held, on the side they are held.
+    """
+    found = {}
+    if limits.net_min_frac is not None:
+        found["invested"] = float(leg_frac.sum()) / limits.net_min_frac
+    if limits.return_min_frac is not None:
+        y, x = leg_frac[wiring.y_leg], leg_frac[wiring.x_leg]
+        forecast = np.nan_to_num(problem.expected_return_frac[: y.size])
+        found["return"] = float(forecast @ (np.sign(y) * (np.abs(y) + np.abs(x)))) / limits.return_min_frac
+    return found
 
 
 def utility(
@@ -158,10 +190,10 @@ def utility(
     carry = problem.funding_long_frac * np.maximum(w, 0.0) - problem.funding_short_frac * np.maximum(-w, 0.0)
     carry = np.where(wiring.layout.is_funded, carry, 0.0)
     return (
-        float((wanted * forecast) @ size)
+        rates.reward * float((wanted * forecast) @ size)
         - rates.risk_aversion * rates.horizon_days * variance
         - rates.trade_aversion * cost
-        - float(carry.sum()) * rates.horizon_days / 360.0
+        - rates.reward * float(carry.sum()) * rates.horizon_days / 360.0
     )
 
 

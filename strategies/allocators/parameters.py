@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.events import BoolArray, FloatArray, IntArray
 from engine.ports import AllocationProblem, Layout
-from strategies.allocators.checks import Limits, Rates, Tail
+from strategies.allocators.checks import Limits, Rates, Tail, floors_reached
 from strategies.allocators.plan import Plan, Wiring, legs_at, pace_of
 from strategies.allocators.program import Program, Structure, disjoint
 
@@ -32,6 +32,8 @@ class Method(msgspec.Struct, frozen=True):
         Half-width of the band around the solver's sizes in which a spread is left alone.
     n_days : int
         Rows of history that a tail may have; 0 without one.
+    n_floors : int
+        Floors among the limits.
     """
 
     steps: int = 1
@@ -39,6 +41,7 @@ class Method(msgspec.Struct, frozen=True):
     ends_flat: bool = False
     buffer_frac: float = 0.0
     n_days: int = 0
+    n_floors: int = 0
 
 
 class Slots(msgspec.Struct, frozen=True):
@@ -109,6 +112,7 @@ def _of_method(structure: Structure, method: Method, wiring: Wiring) -> Structur
         ends_flat=method.ends_flat,
         n_days=method.n_days,
         n_shares=len(wiring.shares),
+        n_floors=method.n_floors,
     )
 
 
@@ -215,6 +219,7 @@ def fill_parameters(
         **_crowd_values(wiring, problem, limits, rates, plan, slots, bounds, fixed),
         **_tail_values(wiring, plan, slots, limits, bounds, fixed, tail),
         **_share_values(wiring, plan, slots, bounds),
+        **_floor_values(wiring, problem, limits, plan, slots),
     }
     if method.steps > 1:
         vector[parts["ceiling"]] = 1.0
@@ -229,9 +234,12 @@ def fill_parameters(
         *bounds.share_excess,
     )
     is_broken = any(value > 0.0 for value in excess)
-    steepest = 1.0 + np.abs(vector[parts["gain"]]).max() + vector[parts["cost"]].max()
-    vector[parts["penalty"]] = _EXCESS_PRICE * method.steps * steepest if is_broken else 1.0
     vector[-2] = rates.risk_aversion * rates.horizon_days
+    steepest = 1.0 + np.abs(vector[parts["gain"]]).max() + vector[parts["cost"]].max()
+    if rates.reward == 0.0:  # variance alone is steep: 2 risk sigma^2 of the wildest book there may be
+        largest_pct = _PCT * limits.gross_max_frac * np.linalg.norm(problem.factor_daily, axis=1).max()
+        steepest += 2.0 * vector[-2] * largest_pct**2
+    vector[parts["penalty"]] = _EXCESS_PRICE * method.steps * steepest if is_broken else 1.0
     vector[-1] = 1.0
     return vector
 
@@ -270,7 +278,7 @@ def _column_values(
         gain[:, : spreads.size] -= column * np.where(is_crowded, either_bp, one_sided_bp)
         gross += np.where(is_crowded, 0.0, np.abs(column))
     net = columns["column_y"] + columns["column_x"]
-    return {**columns, "gain": gain.ravel(), "gross": gross, "net": net}
+    return {**columns, "gain": rates.reward * gain.ravel(), "gross": gross, "net": net}
 
 
 def _factor_values(
@@ -309,7 +317,7 @@ def _crowd_values(
         "crowd_high": (plan.held_frac + plan.up_frac)[crowd],
         "crowd_cap": np.full(crowd.size, limits.name_max_frac),
         "crowd_excess": bounds.name_excess[crowd],
-        "crowd_carry": 0.5 * (long_bp - short_bp)[crowd],
+        "crowd_carry": rates.reward * 0.5 * (long_bp - short_bp)[crowd],
     }
 
 
@@ -322,6 +330,24 @@ def _share_values(wiring: Wiring, plan: Plan, slots: Slots, bounds: Bounds) -> d
     members[:, : slots.spreads.size] *= plan.is_live[slots.spreads]
     room = [share.gross_max_frac - wiring.gross_of(share, plan.fixed_leg_frac) for share in wiring.shares]
     return {"share": members.ravel(), "share_room": np.array(room), "share_excess": bounds.share_excess}
+
+
+def _floor_values(
+    wiring: Wiring, problem: AllocationProblem, limits: Limits, plan: Plan, slots: Slots
+) -> dict[str, FloatArray]:
+    """Return what each slot adds to the floors, as fractions of them, and what is left to reach."""
+    reached = floors_reached(wiring, problem, limits, plan.fixed_leg_frac)
+    if not reached:
+        return {}
+    spreads, rows = slots.spreads, np.zeros((len(reached), len(slots.structure.y)))
+    forecast = problem.side[spreads] * np.nan_to_num(problem.expected_return_frac[spreads])
+    per_floor = {
+        "invested": (plan.column_y + plan.column_x)[spreads] / (limits.net_min_frac or 1.0),
+        "return": np.where(plan.is_live[spreads], forecast, 0.0) / (limits.return_min_frac or 1.0),
+    }
+    rows[:, : spreads.size] = [per_floor[name] for name in reached]
+    room = 1.0 - np.array([*reached.values()])
+    return {"floor": rows.ravel(), "floor_room": room, "floor_give": np.ones(room.size)}
 
 
 def _tail_values(

@@ -38,6 +38,12 @@ ATTEMPTS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+#: What is left of the gap to a floor that is out of reach, as a fraction of it: room for the solver.
+_REACH = 5e-6
+#: Price of a broken cap, in floors that are missed.
+_CAPS_FIRST = 10.0
+
+
 class Structure(msgspec.Struct, frozen=True):
     """What a compiled program depends on.
 
@@ -60,6 +66,8 @@ class Structure(msgspec.Struct, frozen=True):
         Rows of the history whose worst days are limited; 0 for no such limit.
     n_shares : int
         Strategies whose spreads have a share of the capital together.
+    n_floors : int
+        Rows that want at least so much of something of the first step, where caps allow it.
     """
 
     n_symbols: int
@@ -70,6 +78,7 @@ class Structure(msgspec.Struct, frozen=True):
     ends_flat: bool = False
     n_days: int = 0
     n_shares: int = 0
+    n_floors: int = 0
 
 
 def disjoint(n_spreads: int) -> Structure:
@@ -112,6 +121,29 @@ class Program(msgspec.Struct, frozen=True):
         answer = self.compiled.solve(self.compiled.data(vector), settings)
         return answer.status, answer.x[self.now]
 
+    def within_reach(self, vector: FloatArray) -> FloatArray | None:
+        """Lower each floor to what caps and volumes leave in reach, and make it binding.
+
+        The most of the floors is found first, with nothing else in the objective: a price of missing one
+        beside risk would miss each a little.
+
+        Returns
+        -------
+        FloatArray or None
+            The parameters; None if that could not be solved.
+        """
+        parts, wish, within = self.statement.parts, vector.copy(), vector.copy()
+        for name in ("gain", "cost", "crowd_carry"):
+            wish[parts[name]] = 0.0
+        wish[-2], wish[parts["penalty"]] = 0.0, _CAPS_FIRST
+        status, v = self.solve(wish, ATTEMPTS[0][1])
+        if status != "Solved":
+            return None
+        missed = vector[parts["floor_room"]] - vector[parts["floor"]].reshape(-1, v.size) @ v
+        within[parts["floor_room"]] -= np.where(missed > _REACH, missed + _REACH, 0.0)
+        within[parts["floor_give"]] = 0.0
+        return within
+
 
 def state_program(structure: Structure) -> Statement:
     """State the program of docs/maths/mean_variance.md and trade_offs.md for a structure.
@@ -151,6 +183,15 @@ def state_program(structure: Structure) -> Statement:
         utility = utility + part["gain"][step * n : (step + 1) * n] @ v_now - part["cost"] @ moved
         if step == 0:
             utility = utility - cp.multiply(part["penalty"], slack)
+        if step == 0 and structure.n_floors:
+            # Only where ``floor_give`` is 1 may one be missed: see ``within_reach``.
+            missed = cp.Variable(structure.n_floors)
+            rows = cp.reshape(part["floor"], (structure.n_floors, n), order="C") @ v_now
+            constraints += [
+                missed >= 0.0,
+                rows >= part["floor_room"] - cp.multiply(part["floor_give"], missed),
+            ]
+            utility = utility - cp.sum(missed)
         carry, bounds = _of_step(structure, part, step == 0, v_now, w, sigma[step], slack)
         utility = utility - carry
         constraints += bounds
@@ -251,6 +292,8 @@ def _parts(structure: Structure) -> dict[str, slice]:
         "share": structure.n_shares * n,
         **dict.fromkeys(("share_room", "share_excess"), structure.n_shares),
         **dict.fromkeys(("worst_days", "worst_room", "worst_excess"), min(structure.n_days, 1)),
+        "floor": structure.n_floors * n,
+        **dict.fromkeys(("floor_room", "floor_give"), structure.n_floors),
     }
     ends = np.cumsum(list(sizes.values())).tolist()
     return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}

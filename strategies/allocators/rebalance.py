@@ -100,9 +100,12 @@ def rebalance(
     bounds = find_bounds(wiring, problem, limits, plan, slots.is_crowded, tail)
     program = compile_program(slots.structure)
     vector = fill_parameters(wiring, problem, limits, rates, plan, slots, bounds, program, method, tail)
+    reachable = program.within_reach(vector) if method.n_floors else vector
     answer = Targets("solver_failed", _NONE)
+    if reachable is None:
+        return answer
     for solver, settings in ATTEMPTS:
-        solver_status, v_slots = program.solve(vector, settings)
+        solver_status, v_slots = program.solve(reachable, settings)
         if solver_status == "PrimalInfeasible":
             return Targets("infeasible", _NONE, solver=solver)
         if solver_status != "Solved":

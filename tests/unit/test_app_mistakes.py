@@ -14,6 +14,7 @@ from engine.app.main import run
 from engine.app.mistakes import (
     Measured,
     Mistake,
+    empty_book,
     entry_below_costs,
     no_costs,
     not_cointegrated,
@@ -23,6 +24,8 @@ from engine.app.mistakes import (
 )
 from engine.app.source import open_source
 from engine.app.tape_sample import measure
+from strategies.allocators.mean_variance import MeanVarianceOptions
+from strategies.allocators.min_variance import MinVarianceOptions
 from strategies.basis import BasisOptions
 from strategies.correlation import CorrelationOptions
 from strategies.zscore_pairs import ZscorePairsOptions
@@ -53,6 +56,19 @@ def pair(
     p_value: float = math.nan, entry_bps: float = math.nan, ratio: float = 1.0, name: str = "A/B"
 ) -> Measured:
     return Measured("s", name, entry_bps, ratio, p_value, "500 days")
+
+
+def test_least_variance_of_nothing() -> None:
+    """Under caps alone the optimum is the empty book, which a desk may take for a fault."""
+    [found] = empty_book(MinVarianceOptions())
+    assert "w = 0" in found.text
+    for options in (
+        MinVarianceOptions(fully_invested=True),
+        MinVarianceOptions(return_min_annual_frac=0.1),
+        MeanVarianceOptions(),
+        None,
+    ):
+        assert not [*empty_book(options)]
 
 
 def test_trading_for_nothing() -> None:
