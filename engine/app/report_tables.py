@@ -159,7 +159,8 @@ def signals_grid(data: RunData) -> Grid:
             spreads.items(), key=lambda item: (-item[1].counts.total(), item[0])
         )
     ]
-    unit = "session minutes" if is_session_time else "clock minutes"
+    in_bars = "session minutes" if data.bar_min == 1 else "bars"
+    unit = in_bars if is_session_time else "clock minutes"
     columns = (
         ("Spread", False),
         ("Strategy", False),
