@@ -208,8 +208,8 @@ class Decoder:
 def _parquet(path: Path, columns: tuple[str, ...], batch_rows: int) -> Iterator[Any]:
     # By default the reader keeps the raw bytes of the whole file: memory would grow with its length.
     options = {"pre_buffer": False, "buffer_size": _PARQUET_BUFFER_BYTES}
+    _check_columns(path, pq.read_schema(path).names, columns)
     with pq.ParquetFile(path, read_dictionary=["symbol"], **options) as file:
-        _check_columns(path, file.schema_arrow.names, columns)
         for batch in file.iter_batches(batch_rows, columns=list(columns)):
             if len(batch):
                 yield batch

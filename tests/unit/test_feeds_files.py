@@ -326,3 +326,11 @@ def test_a_minute_within_a_daily_bar_is_malformed(tmp_path: Path) -> None:
     bars = FileBars(FileOptions(path=path), ("KO",), "XNYS", bar_min=1_440)
     assert sum(item.accepted for item in bars.slices() if isinstance(item, BarSlice)) == 1
     assert bars.slicer.rejected[Reject.MALFORMED] == 1
+
+
+def test_a_table_that_holds_no_bars_is_named(tmp_path: Path) -> None:
+    """Any folder of Parquet may be given by mistake: what is missing is said, not a traceback."""
+    pd.DataFrame({"ts": [1], "equity_usd": [2.0]}).to_parquet(tmp_path / "book.parquet")
+    with pytest.raises(DataError, match="has no column symbol") as caught:
+        symbols_in(tmp_path)
+    assert caught.value.code == "D003"
