@@ -107,7 +107,7 @@ async def refuses(feed: Any) -> str:
         await running.until(lambda: feed._complaints._unwritten >= 2)
         assert not feed.is_connected
         await running.close()
-    del running, feed
+    del running
     gc.collect()  # what a failed handshake has left open goes here, and not in the midst of another test
     [line] = [line for line in logs if line["event"].endswith("feed disconnected")]
     return str(line["error"])
