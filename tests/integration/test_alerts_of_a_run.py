@@ -24,6 +24,7 @@ from engine.journal import JournalReader
 from engine.journal_format import segments
 from engine.recovery import identity_of
 from engine.sinks.courier import read_cursors
+from tests.support import small_engine
 from tests.support.nursery import Child, Nursery
 from tests.support.servers import fresh_mqtt, fresh_redis
 from tests.support.waiting import background, until
@@ -31,27 +32,9 @@ from tests.support.webhook import Webhook, webhook
 
 __all__ = ["fresh_mqtt", "fresh_redis", "webhook"]
 
-CONFIG = """
-[feed]
-kind = "simulated"
-sessions = 20
-start = 2024-01-08
-faults = {conflict_frac = 0.4}
-[universe]
-calendar = "24/7"
-[[strategy]]
-kind = "kalman_pairs"
-pairs = ["JPM/C"]
-z = "rolling"
-window_min = 40
-noise = {delta = 1e-9, observation_variance = 1e-7}
-warmup_min = 30
-forecast_window_min = 40
-[allocator]
-kind = "direct"
-[operator]
-instance = "told"
-"""
+CONFIG = small_engine.CONFIG.replace(
+    "start = 2024-01-08\n", "start = 2024-01-08\nfaults = {conflict_frac = 0.4}\n"
+).replace('"keeper"', '"told"')
 MQTT = '[mqtt]\nhost = "127.0.0.1"\nport = {port}\n'
 REDIS = '[redis]\nurl = "redis://127.0.0.1:{port}"\n'
 REQUIRED = "[alerts]\nrequired = true\nsilence_max_s = 0.5\n"

@@ -24,28 +24,7 @@ from engine.journal import JournalReader
 from engine.journal_format import segments
 from engine.recovery import identity_of
 from tests.support.nursery import Child, Nursery
-
-CONFIG = """
-[feed]
-kind = "simulated"
-sessions = 20
-start = 2024-01-08
-[universe]
-calendar = "24/7"
-[[strategy]]
-kind = "kalman_pairs"
-pairs = ["JPM/C"]
-z = "rolling"
-window_min = 40
-noise = {delta = 1e-9, observation_variance = 1e-7}
-warmup_min = 30
-forecast_window_min = 40
-[allocator]
-kind = "direct"
-[operator]
-instance = "keeper"
-"""
-SLOW, FAST = "--speed=6000", "--speed=1e9"
+from tests.support.small_engine import CONFIG, FAST, SLOW
 
 
 @pytest.fixture(scope="module")
