@@ -10,8 +10,9 @@ from benchmarks import arrays, tape
 from benchmarks.tape import Size, Tally
 from engine.app.config import Config
 from engine.app.wiring import build_loop, layout_of
-from engine.book import Book, Funding
+from engine.book import Book
 from engine.bus import Bus
+from engine.carry import Funding
 from engine.commands import Keys, Verifier
 from engine.desk import RiskRule, TradingDesk
 from engine.events import BarSlice, Event, FloatArray, Record, Side, Signal
@@ -91,7 +92,6 @@ def with_fills(size: Size, listener: Listener = ignore) -> Loop:
         HaltLatch(_LIMIT_USD),
         Costs(**config.costs.model_dump(exclude={"preset"})),
         RiskRule(1.0, 1.0, 1.0),
-        (funding.long_frac, funding.short_frac),
     )
     allocator = Direct(DirectOptions(unit_usd=tape.UNIT_USD), AllocatorContext(layout, session_min))
     return Loop(Bus([strategy], desk, allocator, Verifier("bench", Keys())), listener)

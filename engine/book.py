@@ -12,9 +12,11 @@ from typing import Final
 import numpy as np
 
 from engine import legs
+from engine.carry import Funding
 from engine.events import (
     CLOSE,
     MINUTE_NS,
+    OPEN,
     VOLUME,
     BarSlice,
     BookMarked,
@@ -40,7 +42,6 @@ PRICE_STALE: Final = "PRICE_STALE"
 PRICE_REASONS: Final = ("", PRICE_STALE, "PRICE_NOT_POSITIVE", "PRICE_NOT_FINITE")
 
 _VOLUME_WEIGHT: Final = 1.0 - 0.5 ** (1.0 / 30.0)
-_DAYS_PER_YEAR: Final = 360.0
 
 
 @kernel
@@ -121,36 +122,6 @@ def net_into(leg_quantity: FloatArray, leg_symbol: IntArray, marks: FloatArray) 
     return is_flat
 
 
-class Funding:
-    """Annual funding rates: a long pays ``long_frac``, a short receives ``short_frac`` (actual/360).
-
-    Parameters
-    ----------
-    rate_frac : float
-        Benchmark rate a year (3.6% is 0.036).
-    long_spread_bps, short_spread_bps, borrow_bps : float
-        Longs pay rate + long spread; shorts receive rate − short spread − borrow fee.
-
-    Examples
-    --------
-    >>> round(Funding(0.03595, 50, 25, 40).daily_usd(415_522.0), 2)
-    -47.27
-    """
-
-    __slots__ = ("long_frac", "short_frac")
-
-    def __init__(
-        self, rate_frac: float, long_spread_bps: float, short_spread_bps: float, borrow_bps: float
-    ) -> None:
-        self.long_frac = rate_frac + long_spread_bps / 1e4
-        self.short_frac = rate_frac - (short_spread_bps + borrow_bps) / 1e4
-
-    def daily_usd(self, holding_usd: float) -> float:
-        """Cash received (paid, if negative) for one calendar day of a holding."""
-        rate_frac = self.long_frac if holding_usd > 0.0 else self.short_frac
-        return -holding_usd * rate_frac / _DAYS_PER_YEAR
-
-
 class Book:
     """The book of one run.
 
@@ -162,6 +133,7 @@ class Book:
     opening_quantity : FloatArray, shape (n_legs,)
         Shares held at the start; they enter at their first price, so equity does not jump.
     funding : Funding
+        Terms of the account; instruments of the layout may have their own.
     price_age_max_min : float
         Session minutes after which a held price is stale.
     bar_min : int
@@ -190,8 +162,8 @@ class Book:
         #: Whether the last slice had a bar of every held symbol: a measure without is one of old prices.
         self.is_fresh = True
         self.lot = layout.lot
-        self._is_funded = layout.is_funded
-        self._funding = funding
+        #: What it pays and receives for what it holds; an allocator is given the same.
+        self.carry = funding.carry(layout.listed)
         self.price_age_max_min = float(price_age_max_min)
         self.bar_min = bar_min
         self._session = -1
@@ -205,6 +177,7 @@ class Book:
         # Legs at the last mark, if a fill has changed them since: the night is financed by what was held.
         self._leg_at_close: FloatArray | None = None
         self._is_paid: BoolArray = self.quantity == 0.0
+        self._awaits_price = not self._is_paid.all()
 
     @property
     def session(self) -> int:
@@ -233,18 +206,24 @@ class Book:
         """Return when the bars of a slice began: the instant of its fills."""
         return slice_.ts_close_ns - bar_length_min(slice_.minute, self.bar_min) * MINUTE_NS
 
-    def mark(self, slice_: BarSlice) -> BookMarked:
-        """Accrue funding at a new session, then mark to the slice's closes."""
+    def mark(self, slice_: BarSlice, rate_move_frac: FloatArray | None = None) -> BookMarked:
+        """Accrue funding at a new session, then mark to the slice's closes.
+
+        ``rate_move_frac``, shape (2, n_symbols), is how far its prices moved with their exchange rates alone,
+        since the last mark and since the open, where nobody gains by that (``Quotes``).
+        """
         if slice_.session != self._session:
             if self._session >= 0:
                 self._accrue(slice_.session - self._session)
             self._session = slice_.session
         self._marked_ns = slice_.ts_close_ns
+        if rate_move_frac is not None:
+            self._pay_for_rates(slice_.bars[OPEN], rate_move_frac)
         length_min = bar_length_min(slice_.minute, self.bar_min)
         gross_usd, net_usd, opening_usd, fault, self.is_fresh = mark(
             slice_.bars, self.marks, length_min, self.price_age_max_min
         )
-        if opening_usd != 0.0:
+        if self._awaits_price:
             self._pay_for_opening()
         self.cash_usd -= opening_usd
         self.equity_usd = equity_usd = self.cash_usd + net_usd
@@ -313,26 +292,32 @@ class Book:
         self.is_flat = net_into(self.leg_quantity, self.layout.leg_symbol, self.marks)
 
     def _accrue(self, days: int) -> None:
-        """Funding over calendar days, on the notional of the last close of the session that ended.
-
-        A future needs no cash, so it is not financed: its carry is in its price.
-        """
-        funded_usd = np.where(self._is_funded, self.holdings_usd, 0.0).tolist()
-        daily_usd = [self._funding.daily_usd(holding) for holding in funded_usd]
-        paid_usd = sum(daily_usd) * days
+        """Financing and income over calendar days, on the notional of the last close before them."""
+        daily_usd = self.carry.daily(self.holdings_usd)
+        paid_usd = sum(daily_usd.tolist()) * days
         symbol_of = self.layout.leg_symbol
         held = self.leg_quantity if self._leg_at_close is None else self._leg_at_close
         net = legs.net(held, symbol_of, len(self.layout.symbols))[symbol_of]
         share = np.divide(held, net, out=np.zeros_like(net), where=net != 0.0)
-        self._leg_funding_usd += share * np.array(daily_usd)[symbol_of] * days
+        self._leg_funding_usd += share * daily_usd[symbol_of] * days
         self.funding_usd += paid_usd
         self.cash_usd += paid_usd
+
+    def _pay_for_rates(self, open_usd: FloatArray, move_frac: FloatArray) -> None:
+        """Count as paid what is worth more only because a rate moved: of a future, nobody receives it."""
+        held = self.leg_quantity if self._leg_at_close is None else self._leg_at_close
+        moved_usd = legs.moved_usd(
+            held, self.leg_quantity, self.layout.leg_symbol, self.price_usd, open_usd, move_frac
+        )
+        self._leg_paid_usd += moved_usd
+        self.cash_usd -= float(moved_usd.sum())
 
     def _pay_for_opening(self) -> None:
         """Count opening positions as bought at their first price."""
         symbol_of = self.layout.leg_symbol
         is_new = ~self._is_paid & np.isfinite(self.price_usd)
         self._is_paid |= is_new
+        self._awaits_price = not self._is_paid.all()
         is_leg = is_new[symbol_of] & (self._leg_paid_usd == 0.0)
         self._leg_paid_usd += np.where(is_leg, legs.usd(self.leg_quantity, symbol_of, self.price_usd), 0.0)
 
@@ -369,4 +354,5 @@ class Book:
         self._leg_costs_usd[:] = state["leg_costs_usd"]
         self._leg_funding_usd[:] = state["leg_funding_usd"]
         self._is_paid[:] = state["is_paid"]
+        self._awaits_price = not self._is_paid.all()
         self.is_flat = not self.leg_quantity.any()

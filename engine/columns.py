@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
-import numpy as np
 
 from engine.events import Bar, FloatArray, IntArray
 
@@ -42,16 +39,3 @@ class BarColumns(msgspec.Struct, frozen=True):
     def take(self, rows: IntArray | slice) -> BarColumns:
         """Return some rows, in the order given."""
         return BarColumns(self.ts_close_ns[rows], self.code[rows], self.names, self.values[:, rows])
-
-
-def columns_of(bars: Sequence[Bar]) -> BarColumns:
-    """Gather bars into columns."""
-    names = tuple(sorted({bar.symbol for bar in bars}))
-    code = {name: index for index, name in enumerate(names)}
-    values = [(bar.open, bar.high, bar.low, bar.close, bar.volume) for bar in bars]
-    return BarColumns(
-        np.array([bar.ts_close_ns for bar in bars], np.int64),
-        np.array([code[bar.symbol] for bar in bars], np.int64),
-        names,
-        np.array(values, np.float64).reshape(-1, 5).T.copy(),
-    )

@@ -72,8 +72,6 @@ class TradingDesk:
         The parts; the desk owns their order.
     costs : Costs
     rule : RiskRule
-    funding_fracs : tuple of float
-        Annual rates that a long pays and a short receives.
     """
 
     def __init__(
@@ -84,7 +82,6 @@ class TradingDesk:
         latch: Latch,
         costs: Costs,
         rule: RiskRule,
-        funding_fracs: tuple[float, float],
     ) -> None:
         self._quotes = Quotes(book.layout, book.price_age_max_min, book.bar_min)
         self.book = book
@@ -93,7 +90,6 @@ class TradingDesk:
         self.latch = latch
         self.costs = costs
         self._rule = rule
-        self._funding_fracs = funding_fracs
         self._report = _FLAT
         self._pending: TargetApproved | None = None
         self._pending_by_sleeve = False
@@ -107,14 +103,14 @@ class TradingDesk:
     def on_slice(self, slice_: BarSlice) -> list[Event]:
         """Take one minute: fill, mark, measure, judge."""
         events: list[Event] = []
-        slice_ = self._quotes.to_usd(slice_)
+        quoted, slice_ = slice_, self._quotes.to_usd(slice_)
         self._due = -1  # whoever has not answered by now is late
         if 0 <= self.book.session != slice_.session and self.book.layout.n_sleeves:
             events.append(self.book.sleeves())
         if self._pending is not None:
             events += self._fill(self._pending, slice_)
-        events.append(self.book.mark(slice_))
-        report = self._measure(slice_)
+        events.append(self.book.mark(slice_, self._quotes.rate_move_frac))
+        report = self._measure(self._quotes.at_constant_rates(quoted, slice_))
         events.append(
             RiskMeasured(
                 slice_.ts_close_ns,
@@ -269,12 +265,16 @@ class TradingDesk:
             participation_max_frac=self.costs.participation_max_frac,
             var_budget_usd=self._budget_usd,
             var_factor=self._rule.z_horizon * max(1.0, mc_ratio) * self._rule.mc_margin,
-            funding_long_frac=self._funding_fracs[0],
-            funding_short_frac=self._funding_fracs[1],
+            carry=book.carry,
             is_reducing=self.latch.trading_state is TradingState.REDUCING,
             controls=controls,
             history_return_frac=self.risk.history_return_frac(),
         )
+
+    @property
+    def pending_leg_quantity(self) -> FloatArray:
+        """The book that the next open would make: what is approved and unfilled, or else what is held."""
+        return self.book.leg_quantity if self._pending is None else np.array(self._pending.leg_quantity)
 
     def await_nothing(self) -> None:
         """Count an answer that is under way as late."""
@@ -301,7 +301,7 @@ class TradingDesk:
         self._due = -1
         book, layout = self.book, self.book.layout
         if proposed.status != "optimal":
-            done = AllocationDone(ts_ns, proposed.status, 0.0, 0.0, 0.0, (), proposed.solver)
+            done = AllocationDone(ts_ns, proposed.status, 0.0, 0.0, 0.0, proposed.binding, proposed.solver)
             return [done, TargetRefused(ts_ns, proposed.status)]
         quantity, gross_frac, net_frac, turnover_frac = sized(
             np.array(proposed.leg_frac),

@@ -18,9 +18,11 @@ from engine.events import (
     OPEN,
     VOLUME,
     BarSlice,
+    BoolArray,
     Filled,
     FloatArray,
     IntArray,
+    Nanos,
     TargetApproved,
     TargetRefused,
     TradingState,
@@ -30,6 +32,8 @@ from engine.oversight import Change, Gate, Market
 
 #: A scale that the gate grants is tried again, lots and volumes included; True for the first trial.
 _ROUNDS: Final = (True, False, False, False)
+#: Why something lapsed at the fill, in the order in which ``fillable`` says it.
+_LAPSED: Final = ("no_open", "participation", "lot")
 #: Of a lot: what a step may differ from whole lots, for sums of decimal lots are not exact.
 _LOT_TOLERANCE_FRAC: Final = 1e-9
 
@@ -69,8 +73,8 @@ def fillable(
     participation_max_frac: float,
     lot: FloatArray,
     by_sleeve: bool,
-) -> tuple[FloatArray, bool, bool]:
-    """Cut a target to what the opens, the volumes and the lot of one minute allow.
+) -> tuple[FloatArray, BoolArray]:
+    """Cut a target to what the opens, the volumes and the lots of one minute allow.
 
     A sleeve that wants to trade but lacks the open of a leg fills no leg at all. If net trades do not fit, a
     basket is cut by one fraction, that of its tightest leg, so that participation never breaks a hedge.
@@ -87,70 +91,86 @@ def fillable(
         The minute.
     participation_max_frac : float
     lot : FloatArray, shape (n_symbols,)
-        Steps are rounded towards none to multiples of it; a sleeve that would lose a leg does not trade.
+        See ``round_to_lots``.
     by_sleeve : bool
         Each sleeve is a basket; otherwise all are one.
 
     Returns
     -------
     target : FloatArray, shape (n_legs,)
-    lacks_open, is_cut : bool
-        Whether anything lapsed for want of an open, or of volume (or lots).
+    lapsed : BoolArray, shape (3,)
+        Whether anything lapsed for want of an open, of volume, of a lot: in the order of ``_LAPSED``.
     """
-    n_legs = held.size
     lacks = np.zeros(n_sleeves, dtype=np.bool_)
     wants = np.zeros(n_sleeves, dtype=np.bool_)
-    for leg in range(n_legs):
+    for leg in range(held.size):
         lacks[leg_sleeve[leg]] |= np.isnan(bars[OPEN, leg_symbol[leg]])
         wants[leg_sleeve[leg]] |= target[leg] != held[leg]
-    step = np.zeros(n_legs)
-    flow = np.zeros((2, bars.shape[1]))  # shares bought and sold, by symbol
-    for leg in range(n_legs):
-        if not lacks[leg_sleeve[leg]]:
-            step[leg] = target[leg] - held[leg]
-            flow[0 if step[leg] > 0.0 else 1, leg_symbol[leg]] += abs(step[leg])
-    fraction, is_cut = cut_fractions(
-        step, leg_symbol, leg_sleeve, n_sleeves, flow, participation_max_frac * bars[VOLUME], by_sleeve
-    )
-    reached = held.copy()
-    for leg in range(n_legs):
-        share = fraction[leg_sleeve[leg]]
-        if step[leg] != 0.0:
-            reached[leg] = target[leg] if share == 1.0 else held[leg] + step[leg] * share
+    open_target = target.copy()
+    for leg in range(held.size):
+        if lacks[leg_sleeve[leg]]:
+            open_target[leg] = held[leg]
+    room = participation_max_frac * bars[VOLUME]
+    lapsed = np.array([np.any(lacks & wants), False, False])
+    reached, lapsed[1] = cut(held, open_target, leg_symbol, leg_sleeve, n_sleeves, room, by_sleeve, True)
     if lot.max() > 0.0:
-        is_cut |= round_to_lots(held, reached, leg_symbol, leg_sleeve, n_sleeves, lot)
-    return reached, bool(np.any(lacks & wants)), is_cut
+        lapsed[2] = round_to_lots(held, reached, leg_symbol, leg_sleeve, n_sleeves, lot)
+        flow = flow_of(held, reached, leg_symbol, room.size)
+        if np.any(np.abs(flow[0] - flow[1]) > room):  # what was to net has been lost to a lot
+            reached, lapsed[1] = cut(held, open_target, leg_symbol, leg_sleeve, n_sleeves, room, True, False)
+            lapsed[2] |= round_to_lots(held, reached, leg_symbol, leg_sleeve, n_sleeves, lot)
+    return reached, lapsed
 
 
 @kernel
-def cut_fractions(
-    step: FloatArray,
+def flow_of(held: FloatArray, target: FloatArray, leg_symbol: IntArray, n_symbols: int) -> FloatArray:
+    """Sum what the legs buy (row 0) and sell (row 1), by symbol: shape (2, n_symbols)."""
+    flow = np.zeros((2, n_symbols))
+    for leg in range(held.size):
+        step = target[leg] - held[leg]
+        flow[0 if step > 0.0 else 1, leg_symbol[leg]] += abs(step)
+    return flow
+
+
+@kernel
+def cut(
+    held: FloatArray,
+    target: FloatArray,
     leg_symbol: IntArray,
     leg_sleeve: IntArray,
     n_sleeves: int,
-    flow: FloatArray,
     room: FloatArray,
     by_sleeve: bool,
+    may_net: bool,
 ) -> tuple[FloatArray, bool]:
-    """Find the fraction of every sleeve that the room of its symbols allows, and whether any is cut."""
+    """Go as far towards a target as the room of its symbols allows; return that, and whether it is less.
+
+    With ``may_net`` nothing is cut where the net trades fit.
+    """
+    flow = flow_of(held, target, leg_symbol, room.size)
     fraction = np.ones(n_sleeves)
     least = 1.0
-    for leg in range(step.size):
+    for leg in range(held.size):
         symbol = leg_symbol[leg]
-        net = abs(flow[0, symbol] - flow[1, symbol])
-        if step[leg] != 0.0 and net > room[symbol]:
-            least = min(least, room[symbol] / net)
+        wanted = abs(flow[0, symbol] - flow[1, symbol]) if may_net else max(flow[0, symbol], flow[1, symbol])
+        if target[leg] != held[leg] and wanted > room[symbol]:
+            least = min(least, room[symbol] / wanted)
     if least == 1.0:
-        return fraction, False
+        return target.copy(), False
     if not by_sleeve:
         fraction[:] = least
-        return fraction, True
-    for leg in range(step.size):
-        wanted = flow[0 if step[leg] > 0.0 else 1, leg_symbol[leg]]
-        if step[leg] != 0.0 and wanted > room[leg_symbol[leg]]:
+    for leg in range(held.size):
+        step = target[leg] - held[leg]
+        wanted = flow[0 if step > 0.0 else 1, leg_symbol[leg]]
+        if by_sleeve and step != 0.0 and wanted > room[leg_symbol[leg]]:
             sleeve = leg_sleeve[leg]
             fraction[sleeve] = min(fraction[sleeve], room[leg_symbol[leg]] / wanted)
-    return fraction, True
+    reached = held.copy()
+    for leg in range(held.size):
+        share = fraction[leg_sleeve[leg]]
+        if target[leg] != held[leg]:
+            reached[leg] = target[leg] if share == 1.0 else held[leg] + (target[leg] - held[leg]) * share
+    return reached, True
 
 
 @kernel
@@ -162,24 +182,35 @@ def round_to_lots(
     n_sleeves: int,
     lot: FloatArray,
 ) -> bool:
-    """Round every step of ``reached`` towards none, in place; whether anything was lost."""
-    is_cut = False
-    loses_leg = np.zeros(n_sleeves, dtype=np.bool_)
+    """Round the steps of ``reached`` to whole lots, in place; whether a sleeve was left as it is.
+
+    The leg of a sleeve that loses the largest part of its step is rounded towards none. The others go the
+    same part of their way, to the nearest lot (never beyond what was wanted). So the hedge is off by less
+    than one lot of the finer leg, and half a lot of the coarser, at their USD. A sleeve of which a leg would
+    not trade does not trade at all, and one that goes flat does so in full: odd lots could never be left.
+    """
+    fraction = np.ones(n_sleeves)
+    goes_flat = np.ones(n_sleeves, dtype=np.bool_)
     for leg in range(held.size):
-        step = reached[leg] - held[leg]
-        size = lot[leg_symbol[leg]]
-        if size > 0.0:
-            # 0.3 / 0.1 is not 3: a step of whole lots but for its last bits stays, so that an exit ends at 0.
-            whole = np.rint(step / size) * size
-            if abs(step - whole) > _LOT_TOLERANCE_FRAC * size:
-                whole = np.trunc(step / size) * size
-                is_cut = True
-                reached[leg] = held[leg] + whole
-                loses_leg[leg_sleeve[leg]] |= whole == 0.0
+        goes_flat[leg_sleeve[leg]] &= reached[leg] == 0.0
     for leg in range(held.size):
-        if loses_leg[leg_sleeve[leg]]:
-            reached[leg] = held[leg]
-    return is_cut
+        size, sleeve = lot[leg_symbol[leg]], leg_sleeve[leg]
+        if size > 0.0 and not goes_flat[sleeve]:
+            # 0.3 / 0.1 is not 3: a step of whole lots but for its last bits is one of whole lots.
+            lots = abs(reached[leg] - held[leg]) / size
+            whole = np.rint(lots) if abs(lots - np.rint(lots)) <= _LOT_TOLERANCE_FRAC else np.trunc(lots)
+            if whole == 0.0 and lots <= _LOT_TOLERANCE_FRAC:
+                reached[leg] = held[leg]
+            elif lots - whole > _LOT_TOLERANCE_FRAC:
+                fraction[sleeve] = min(fraction[sleeve], whole / lots)
+    is_lost = False
+    for leg in range(held.size):
+        size, share = lot[leg_symbol[leg]], fraction[leg_sleeve[leg]]
+        if share < 1.0:
+            step = (reached[leg] - held[leg]) * share
+            reached[leg] = held[leg] + (np.rint(step / size) * size if size > 0.0 else step)
+            is_lost |= share == 0.0
+    return is_lost
 
 
 @kernel
@@ -263,9 +294,9 @@ def fill(
     opens = slice_.bars[OPEN]
     prices = np.where(np.isnan(opens), book.price_usd, opens)
     target = np.array(approved.leg_quantity)
-    lapsed: list[TargetRefused] = []
+    why = np.zeros(len(_LAPSED), dtype=np.bool_)
     for is_first in _ROUNDS:
-        target, lacks_open, is_cut = fillable(
+        target, lapsed = fillable(
             held,
             target,
             layout.leg_symbol,
@@ -276,20 +307,24 @@ def fill(
             book.lot,
             by_sleeve or not is_first,
         )
-        if is_first:
-            lapsed += [TargetRefused(ts_open_ns, "no_open")] if lacks_open else []
-            lapsed += [TargetRefused(ts_open_ns, "participation")] if is_cut else []
+        why |= lapsed
         if legs.is_same(target, held):
-            return lapsed
+            return _refusals(ts_open_ns, why)
         # The gate has the last word, on exactly what would be filled: cutting one leg may have raised VaR.
         change = Change(layout, held, target, prices, market)
         verdict = gate.recheck(change, trading_state, approved.is_flatten)
         if verdict.reason:
-            return [*lapsed, TargetRefused(ts_open_ns, verdict.reason)]
+            return _refusals(ts_open_ns, why, verdict.reason)
         if (verdict.scale == 1.0).all():
-            return [*_trade(target, slice_, book, costs), *lapsed]
+            return [*_trade(target, slice_, book, costs), *_refusals(ts_open_ns, why)]
         target = legs.part_way(held, target, verdict.scale)
-    return [*lapsed, TargetRefused(ts_open_ns, "unsettled")]
+    return _refusals(ts_open_ns, why, "unsettled")
+
+
+def _refusals(ts_open_ns: Nanos, why: BoolArray, *further: str) -> list[TargetRefused]:
+    """Say what lapsed, in any round, and what else kept a target from trading."""
+    lapsed = [reason for reason, is_so in zip(_LAPSED, why.tolist(), strict=True) if is_so]
+    return [TargetRefused(ts_open_ns, reason) for reason in (*lapsed, *further)]
 
 
 def _trade(target: FloatArray, slice_: BarSlice, book: Book, costs: Costs) -> list[Filled]:

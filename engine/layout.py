@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from engine import legs
-from engine.events import BoolArray, FloatArray, IntArray
+from engine.events import FloatArray, IntArray
 
 #: The currency of the book; everything ``_usd`` is in it.
 ACCOUNT_CURRENCY = "USD"
@@ -30,6 +30,11 @@ class Instrument(msgspec.Struct, frozen=True):
         Last day it trades, days since 1970-01-01; -1 for none.
     sector, role : str
         For people.
+    borrow_bps : float or None
+        Fee of a short, a year, actual/360; None for that of the account.
+    income_frac : float
+        Dividends or coupons of a year, as a share of the price, actual/365: a long receives them, a short
+        pays them.
     """
 
     symbol: str
@@ -40,6 +45,8 @@ class Instrument(msgspec.Struct, frozen=True):
     expiry_day: int = -1
     sector: str = ""
     role: str = ""
+    borrow_bps: float | None = None
+    income_frac: float = 0.0
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -47,12 +54,16 @@ class Spread(msgspec.Struct, frozen=True):
 
     An *outright* is long or short of y alone: it has no x, and its ``usd_ratio`` is 0. In the layout its x
     leg is one of y that stays empty, so that every spread has two legs and arrays stay rectangular.
+
+    Spreads of one strategy with the same ``chain`` (the contracts of a future, by expiry) are wanted one at a
+    time, so that they share one part of its capital; a spread without one is alone.
     """
 
     strategy: str
     name: str
     y: str
     x: str | None = None
+    chain: str = ""
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -90,11 +101,9 @@ class Layout(msgspec.Struct, frozen=True):
         return np.array([instrument.lot for instrument in self.instruments], dtype=np.float64)
 
     @property
-    def is_funded(self) -> BoolArray:
-        """Which symbols are financed with cash, shape (n_symbols,)."""
-        if not self.instruments:
-            return np.ones(len(self.symbols), dtype=np.bool_)
-        return np.array([instrument.is_funded for instrument in self.instruments], dtype=np.bool_)
+    def listed(self) -> tuple[Instrument, ...]:
+        """What every symbol is, plain shares too, in the order of the universe."""
+        return self.instruments or tuple(Instrument(symbol) for symbol in self.symbols)
 
     @property
     def sleeve_names(self) -> list[tuple[str, str]]:

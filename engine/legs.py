@@ -66,6 +66,38 @@ def usd(leg_quantity: FloatArray, leg_symbol: IntArray, price_usd: FloatArray) -
 
 
 @kernel
+def moved_usd(
+    held: FloatArray,
+    now: FloatArray,
+    leg_symbol: IntArray,
+    price_usd: FloatArray,
+    open_usd: FloatArray,
+    move_frac: FloatArray,
+) -> FloatArray:
+    """Return what a bar's moves of exchange rates alone make of prices, by leg, shape (n_legs,).
+
+    Parameters
+    ----------
+    held, now : FloatArray, shape (n_legs,)
+        Shares before the bar, and since its open.
+    leg_symbol : IntArray, shape (n_legs,)
+    price_usd, open_usd : FloatArray, shape (n_symbols,)
+        Of the last mark, and of the bar's open; those that no rate has moved do not matter.
+    move_frac : FloatArray, shape (2, n_symbols)
+        Moves of the rates since the last mark and since the open.
+    """
+    value = np.zeros(held.size)
+    for leg in range(held.size):
+        symbol = leg_symbol[leg]
+        step = now[leg] - held[leg]
+        if held[leg] != 0.0 and move_frac[0, symbol] != 0.0:
+            value[leg] += held[leg] * price_usd[symbol] * move_frac[0, symbol]
+        if step != 0.0 and move_frac[1, symbol] != 0.0:
+            value[leg] += step * open_usd[symbol] * move_frac[1, symbol]
+    return value
+
+
+@kernel
 def cost_of_legs(
     step: FloatArray, leg_symbol: IntArray, symbol_cost_usd: FloatArray, out: FloatArray
 ) -> None:

@@ -1,7 +1,8 @@
 """What the trading desk asks of the package ``risk``: a model, a measure, a gate and a latch.
 
-Of models there are several, in the package's registry; there is one gate and one latch. The protocols stand
-here so that the core can be read, typed and tested without importing the package that checks it.
+Of models there are several, in the package's registry and of other packages; there is one gate and one
+latch. The protocols stand here so that the core can be read, typed and tested without importing the package
+that checks it.
 """
 
 from __future__ import annotations

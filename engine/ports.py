@@ -7,6 +7,7 @@ lifecycle hooks. A registry is a plain dict from the name used in the configurat
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -15,6 +16,7 @@ import msgspec
 import numpy as np
 from pydantic import BaseModel
 
+from engine.carry import Carry
 from engine.events import (
     Bar,
     BarConfirmed,
@@ -33,12 +35,11 @@ from engine.events import (
 from engine.layout import Instrument as Instrument  # noqa: PLC0414 - of the plug-in surface
 from engine.layout import Layout as Layout  # noqa: PLC0414
 from engine.layout import Spread as Spread  # noqa: PLC0414
-from engine.sessions import Sessions
+from engine.sessions import Sessions, calendar_days, sessions_per_year
 
 T_co = TypeVar("T_co", covariant=True)
 #: What a stateful part gives to a snapshot: arrays and plain values by name.
 State = dict[str, Any]
-_DAY_MIN: Final = 1_440
 #: Nothing was changed by an operator.
 NO_CONTROLS: Final[Mapping[str, float]] = MappingProxyType({})
 
@@ -57,7 +58,7 @@ class Outlook(msgspec.Struct, frozen=True):
         b: USD of x against 1 USD of y; NaN when unknown (the spread cannot be held then).
     expected_return_frac : FloatArray
         Signed, for LONG, per USD of gross over the allocator's horizon: the change of the prices that are
-        held, before costs and before the financing that the book charges (``[funding]``).
+        held, before costs, financing and income (dividends, coupons): the book accrues both (``Carry``).
     frozen_usd_ratio : FloatArray
         b frozen at entry while a position is wanted, else that of now.
     """
@@ -71,10 +72,6 @@ class Outlook(msgspec.Struct, frozen=True):
     usd_ratio: FloatArray
     expected_return_frac: FloatArray
     frozen_usd_ratio: FloatArray
-
-
-def _sessions_per_year(session_min: int) -> int:
-    return 365 if session_min >= _DAY_MIN else 252
 
 
 class StrategyContext(msgspec.Struct, frozen=True):
@@ -123,13 +120,12 @@ class StrategyContext(msgspec.Struct, frozen=True):
     @property
     def sessions_per_year(self) -> int:
         """Sessions of a year: 365 around the clock, else 252."""
-        return _sessions_per_year(self.session_min)
+        return sessions_per_year(self.session_min)
 
     @property
     def horizon_days(self) -> float:
-        """Horizon of expected returns, in calendar days: of seven, five are sessions unless all are."""
-        days_per_session = 1.0 if self.session_min >= _DAY_MIN else 7.0 / 5.0
-        return days_per_session * self.horizon_min / self.session_min
+        """Horizon of expected returns, in calendar days; what accrues does so on those."""
+        return calendar_days(self.horizon_min, self.session_min)
 
     def bars(self, minutes: float) -> int:
         """Return a span of session minutes in bars, at least one."""
@@ -178,8 +174,8 @@ class AllocationProblem(msgspec.Struct, frozen=True):
         What ``upper`` may reach: 0.90 of the limit.
     var_factor : float
         z * sqrt(horizon_days) * max(1, mc/analytic) * 1.0373: VaR upper = var_factor * ||L'w|| * E.
-    funding_long_frac, funding_short_frac : float
-        Annual rates, actual/360: a long pays the first, a short receives the second.
+    carry : Carry
+        What the book pays and receives for what it holds, by symbol.
     is_reducing : bool
         In state REDUCING no position may grow or flip.
     controls : mapping of str to float
@@ -208,8 +204,7 @@ class AllocationProblem(msgspec.Struct, frozen=True):
     participation_max_frac: float
     var_budget_usd: float
     var_factor: float
-    funding_long_frac: float
-    funding_short_frac: float
+    carry: Carry
     is_reducing: bool
     controls: Mapping[str, float] = NO_CONTROLS
     history_return_frac: FloatArray | None = None
@@ -234,16 +229,24 @@ class AllocatorContext(msgspec.Struct, frozen=True):
     @property
     def sessions_per_year(self) -> int:
         """As in ``StrategyContext``."""
-        return _sessions_per_year(self.session_min)
+        return sessions_per_year(self.session_min)
+
+    def calendar_days(self, minutes: float) -> float:
+        """Return a span of session minutes in calendar days, as ``StrategyContext.horizon_days`` is."""
+        return calendar_days(minutes, self.session_min)
 
     @property
     def share_frac(self) -> FloatArray:
-        """Even part of its strategy's capital for each spread, shape (n_sleeves,); NaN without a share."""
-        layout = self.layout
-        strategies = [spread.strategy for spread in layout.spreads]
-        share = np.full(layout.n_sleeves, np.nan)
-        for k, name in enumerate(strategies):
-            share[k] = self.capital_frac.get(name, np.nan) / strategies.count(name)
+        """Even part of its strategy's capital for each spread, shape (n_sleeves,); NaN without a share.
+
+        Spreads of one chain have one part together: no more than one of them is wanted at a time.
+        """
+        spreads = self.layout.spreads
+        chains = {(spread.strategy, spread.chain, "" if spread.chain else spread.name) for spread in spreads}
+        parts = Counter(strategy for strategy, _, _ in chains)
+        share = np.full(self.layout.n_sleeves, np.nan)
+        for k, spread in enumerate(spreads):
+            share[k] = self.capital_frac.get(spread.strategy, np.nan) / parts[spread.strategy]
         return share
 
 
@@ -381,7 +384,11 @@ class Sink(Protocol):
 
 
 class Plugin(msgspec.Struct, Generic[T_co], frozen=True):
-    """One line of a registry: the options a kind accepts, and how it is built from them."""
+    """One line of a registry: the options a kind accepts, and how it is built from them.
+
+    ``z_unit`` is for people: the unit of what a strategy calls z, empty for standard deviations.
+    """
 
     options: type[BaseModel]
     build: Callable[[Any, Any], T_co]
+    z_unit: str = ""

@@ -3,6 +3,10 @@
 Strategies see quotes, as the exchange prints them. Book, execution and risk see USD for one unit held:
 quote times multiplier times exchange rate. So a position of a future is a number of contracts, its price is
 what one contract stands for, and nothing behind this file knows that there are futures.
+
+Of a future in another currency only the gains become USD, each at the rate of the bar that brings it: what it
+stands for is owned by nobody. So the book is told, beside the prices, how far they moved with the rate alone,
+and risk sees such a future at a rate that never moves.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import numpy as np
 
 from engine.errors import ConfigError
 from engine.events import CLOSE, OPEN, VOLUME, BarSlice, FloatArray, IntArray
-from engine.layout import ACCOUNT_CURRENCY, Instrument, Layout
+from engine.layout import ACCOUNT_CURRENCY, Layout
 from engine.ports import State
 from engine.sessions import bar_length_min
 
@@ -36,7 +40,7 @@ class Quotes:
     Raises
     ------
     ConfigError
-        C070 if the universe lacks the rate of a currency, C071 for a future quoted in another than USD.
+        C070 if the universe lacks the rate of a currency.
     """
 
     def __init__(self, layout: Layout, age_max_min: float, bar_min: int = 1) -> None:
@@ -46,15 +50,21 @@ class Quotes:
         self._is_inverse = np.zeros(n, dtype=np.bool_)
         for k, instrument in enumerate(layout.instruments):
             if instrument.currency != ACCOUNT_CURRENCY:
-                if not instrument.is_funded:
-                    raise _foreign_future(instrument)
                 self._rate_of[k], self._is_inverse[k] = _rate(instrument.currency, layout.symbols)
         self._foreign = np.flatnonzero(self._rate_of >= 0)
+        funded = [instrument.is_funded for instrument in layout.listed]
+        self._is_margined = ~np.array(funded, dtype=np.bool_)[self._foreign]
+        self._margined: IntArray = self._foreign[self._is_margined]
         self._last_rate: FloatArray = np.full(n, np.nan)
+        #: Rate of the last price in USD, which may be older than the last rate.
+        self._priced_rate: FloatArray = np.full(n, np.nan)
         self._rate_age_min: FloatArray = np.zeros(n)
         self._age_max_min = age_max_min
         self._bar_min = bar_min
         self._is_plain = not len(self._foreign) and bool((self._multiplier == 1.0).all())
+        #: What of the last slice's prices is a move of the rate alone, shape (2, n_symbols): as a fraction of
+        #: the price before it, and of its open. 0 but for futures of other currencies; None without any.
+        self.rate_move_frac: FloatArray | None = None
 
     @property
     def stale(self) -> tuple[int, ...]:
@@ -74,11 +84,37 @@ class Quotes:
             open_rate, close_rate = self._rates(slice_)
             bars[OPEN, self._foreign] *= open_rate
             bars[OPEN + 1 : VOLUME, self._foreign] *= close_rate
+            if len(self._margined):
+                self._move(bars, open_rate[self._is_margined], close_rate[self._is_margined])
         suspect = slice_.suspect
         if suspect:
             quoted_in = np.flatnonzero(np.isin(self._rate_of, suspect)).tolist()
             suspect = tuple(sorted({*suspect, *quoted_in}))
         return msgspec.structs.replace(slice_, bars=bars, suspect=suspect)
+
+    def at_constant_rates(self, quoted: BarSlice, usd: BarSlice) -> BarSlice:
+        """Return a slice as risk is to see it: with futures of other currencies at a rate of 1.
+
+        Parameters
+        ----------
+        quoted, usd : BarSlice
+            What ``to_usd`` took and returned.
+        """
+        if self.rate_move_frac is None:
+            return usd
+        bars = usd.bars.copy()
+        bars[:VOLUME, self._margined] = quoted.bars[:VOLUME, self._margined]
+        return msgspec.structs.replace(usd, bars=bars)
+
+    def _move(self, bars: FloatArray, open_rate: FloatArray, close_rate: FloatArray) -> None:
+        """Note how far prices moved with their rates alone, since those before and since the open."""
+        mine = self._margined
+        before = self._priced_rate[mine]
+        is_priced = ~np.isnan(bars[CLOSE, mine])
+        self.rate_move_frac = np.zeros((2, bars.shape[1]))
+        self.rate_move_frac[0, mine] = np.where(is_priced & ~np.isnan(before), close_rate / before - 1.0, 0.0)
+        self.rate_move_frac[1, mine] = np.where(is_priced, close_rate / open_rate - 1.0, 0.0)
+        self._priced_rate[mine] = np.where(is_priced, close_rate, before)
 
     def _rates(self, slice_: BarSlice) -> tuple[FloatArray, FloatArray]:
         """Return USD for one unit of each foreign symbol's currency, at the open and the close of a bar."""
@@ -99,23 +135,18 @@ class Quotes:
         return np.where(self._is_inverse[self._foreign], 1.0 / rate, rate)
 
     def state(self) -> State:
-        """Return the last rates and their ages."""
-        return {"last_rate": self._last_rate.copy(), "rate_age_min": self._rate_age_min.copy()}
+        """Return the last rates, their ages, and the rates of the last prices."""
+        return {
+            "last_rate": self._last_rate.copy(),
+            "rate_age_min": self._rate_age_min.copy(),
+            "priced_rate": self._priced_rate.copy(),
+        }
 
     def restore(self, state: State) -> None:
         """Continue from ``state``."""
         self._last_rate[:] = state["last_rate"]
         self._rate_age_min[:] = state["rate_age_min"]
-
-
-def _foreign_future(instrument: Instrument) -> ConfigError:
-    return ConfigError(
-        "C071",
-        f"the future {instrument.symbol} is quoted in {instrument.currency}",
-        f"instruments.{instrument.symbol}",
-        f"Only the gains of a future change currency, not what it stands for: as a holding it would show P&L "
-        f"and risk of the exchange rate that nobody has. Trade a future quoted in {ACCOUNT_CURRENCY}.",
-    )
+        self._priced_rate[:] = state["priced_rate"]
 
 
 def _rate(currency: str, symbols: tuple[str, ...]) -> tuple[int, bool]:

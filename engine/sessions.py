@@ -22,6 +22,8 @@ SESSION_CLOSE = 1
 SESSION_FIRST = 2
 SESSION_BAR = 3
 
+_DAY_MIN = 1_440
+
 
 def bar_length_min(minute: int, bar_min: int) -> int:
     """Return the minutes of the bar that ends with a minute of its session; the last may be shorter.
@@ -43,6 +45,25 @@ def is_due(minute: int, bar_min: int, every_min: int) -> bool:
     (True, False, True)
     """
     return minute // every_min > (minute - bar_length_min(minute, bar_min)) // every_min
+
+
+def sessions_per_year(session_min: int) -> int:
+    """Return the sessions of a year, by the minutes of a full one: 365 around the clock, else 252."""
+    return 365 if session_min >= _DAY_MIN else 252
+
+
+def calendar_days(minutes: float, session_min: int) -> float:
+    """Return a span of session minutes in calendar days: of seven, five are sessions unless all are.
+
+    Prices move in sessions, interest accrues on days.
+
+    Examples
+    --------
+    >>> calendar_days(5 * 390, 390), calendar_days(1440, 1440)
+    (7.0, 1.0)
+    """
+    days_per_session = 1.0 if session_min >= _DAY_MIN else 7.0 / 5.0
+    return days_per_session * minutes / session_min
 
 
 class Sessions:

@@ -62,11 +62,6 @@ def from_bytes(data: bytes | memoryview) -> Any:
     return _decoder.decode(data)
 
 
-def state_hash(state: Any) -> str:
-    """SHA-256 of the canonical bytes, hexadecimal."""
-    return hashlib.sha256(to_bytes(state)).hexdigest()
-
-
 class Digest:
     """SHA-256 over the decisions of a run: the events of ``DIGESTED``, without sequence numbers.
 

@@ -12,12 +12,13 @@ from typing import TypedDict
 from engine.events import Nanos
 from engine.ports import Feed, LiveFeed, Plugin
 from feeds.context import FeedContext
-from feeds.files import FileBars, FileOptions
+from feeds.files import FileOptions, file_bars
 from feeds.live_context import LiveContext, minutes_only
 from feeds.live_options import AlpacaOptions, MqttOptions, RedisStreamOptions, YahooOptions
 from feeds.paced import PacedBars
-from feeds.simulated import SimulatedBars, SimulatedOptions
-from feeds.yields import YieldBars, YieldOptions
+from feeds.recorded import RecordedBars
+from feeds.simulated import SimulatedOptions, simulated_bars
+from feeds.yields import YieldOptions, yield_bars
 
 PART_OF = "astra-quant"
 
@@ -32,16 +33,16 @@ def _span(context: FeedContext | LiveContext) -> _Span:
     return {"from_ns": context.from_ns, "to_ns": context.to_ns, "bar_min": context.bar_min}
 
 
-def _files(options: FileOptions, context: FeedContext | LiveContext) -> FileBars:
-    return FileBars(options, context.symbols, context.calendar, **_span(context))
+def _files(options: FileOptions, context: FeedContext | LiveContext) -> RecordedBars:
+    return file_bars(options, context.symbols, context.calendar, **_span(context))
 
 
-def _simulated(options: SimulatedOptions, context: FeedContext | LiveContext) -> SimulatedBars:
-    return SimulatedBars(options, context.symbols, context.calendar, **_span(context))
+def _simulated(options: SimulatedOptions, context: FeedContext | LiveContext) -> RecordedBars:
+    return simulated_bars(options, context.symbols, context.calendar, **_span(context))
 
 
-def _yields(options: YieldOptions, context: FeedContext | LiveContext) -> YieldBars:
-    return YieldBars(options, context.symbols, context.calendar, **_span(context))
+def _yields(options: YieldOptions, context: FeedContext | LiveContext) -> RecordedBars:
+    return yield_bars(options, context.symbols, context.calendar, **_span(context))
 
 
 def _files_live(options: FileOptions, context: LiveContext) -> PacedBars:

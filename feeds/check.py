@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 import numpy as np
 
 from engine.events import BarConfirmed, BarSlice, BoolArray, Nanos
 from feeds.calendars import date_of
-from feeds.files import FileBars, FileOptions, symbols_in
+from feeds.columns import first_row
+from feeds.files import FileOptions, bar_min_in, file_bars, symbols_in
+from feeds.recorded import nothing_accepted
+from feeds.spacing import in_words
 
 
 class SymbolReport(msgspec.Struct, frozen=True):
@@ -35,6 +36,8 @@ class DataReport(msgspec.Struct, frozen=True):
     Parameters
     ----------
     path, calendar : str
+    bar_min : int
+        Minutes of a bar.
     symbols : tuple of SymbolReport
     rows, slices : int
         Rows of the files, and session minutes from the first bar to the last.
@@ -55,6 +58,7 @@ class DataReport(msgspec.Struct, frozen=True):
 
     path: str
     calendar: str
+    bar_min: int
     symbols: tuple[SymbolReport, ...]
     rows: int
     slices: int
@@ -77,29 +81,34 @@ class DataReport(msgspec.Struct, frozen=True):
 
 
 def check(
-    path: Path, tz: str | None = None, calendar: str = "XNYS", *, sort: bool = False, bar_min: int = 1
+    options: FileOptions,
+    calendar: str = "XNYS",
+    *,
+    bar_min: int | None = None,
+    from_ns: Nanos | None = None,
+    to_ns: Nanos | None = None,
 ) -> DataReport:
     """Read a data set as a replay of all its symbols would, and count.
 
     Parameters
     ----------
-    path : Path
-        File or directory.
-    tz : str or None
-        Zone of naive stamps.
+    options : FileOptions
+        Where it is, and how it is read.
     calendar : str
-    sort : bool
-        As the key of ``[feed]``.
-    bar_min : int
-        Minutes of a bar.
+    bar_min : int or None
+        Minutes of a bar; by default what the stamps look like.
+    from_ns, to_ns : int or None
+        Bars that close outside ``[from_ns, to_ns]`` are not looked at.
 
     Raises
     ------
     DataError
-        If the data set cannot be read at all (``FileBars`` lists the codes).
+        If the data set cannot be read at all (``file_bars`` lists the codes); D015 if no row of it is good.
     """
-    symbols = symbols_in(path)
-    feed = FileBars(FileOptions(path=path, tz=tz, sort=sort), symbols, calendar, bar_min=bar_min)
+    symbols = symbols_in(options.path)
+    if bar_min is None:
+        bar_min = bar_min_in(options.path, options.tz, calendar) or 1
+    feed = file_bars(options, symbols, calendar, from_ns=from_ns, to_ns=to_ns, bar_min=bar_min)
     n = len(symbols)
     bars = np.zeros(n, np.int64)
     first, last = np.full(n, -1), np.full(n, -1)
@@ -119,22 +128,42 @@ def check(
         one_sided += 0 < item.accepted < n
         if item.accepted:
             days[item.session] = days.get(item.session, 0) + item.accepted
+    rejected = {reason.value: count for reason, count in feed.slicer.rejected.items() if count}
+    if not days:
+        raise nothing_accepted(rejected, str(options.path), first_row(options.path))
     gaps = np.where(first < 0, 0, last - first + 1 - bars)
     return DataReport(
-        path=str(path),
+        path=str(options.path),
         calendar=calendar,
+        bar_min=bar_min,
         symbols=tuple(map(SymbolReport, symbols, bars.tolist(), gaps.tolist())),
         rows=feed.received,
         slices=slices,
         sessions=len(days),
-        first_day=date_of(min(days)).isoformat() if days else "",
-        last_day=date_of(max(days)).isoformat() if days else "",
+        first_day=date_of(min(days)).isoformat(),
+        last_day=date_of(max(days)).isoformat(),
         first_ns=feed.first_ns,
         last_ns=feed.last_ns,
-        rejected={reason.value: count for reason, count in feed.slicer.rejected.items() if count},
+        rejected=rejected,
         pending=len(feed.slicer.pending),
         confirmed=confirmed,
         gaps=int(gaps.sum()),
         one_sided=one_sided,
         empty=empty,
     )
+
+
+def report_lines(report: DataReport) -> list[str]:
+    """Say what is in a data set: what there is, then what a replay would not accept."""
+    span = f"{report.first_day}..{report.last_day}, {report.sessions} sessions {report.calendar}"
+    size = "" if report.bar_min == 1 else f", {in_words(report.bar_min)}"
+    many = f"{len(report.symbols)} symbol{'s' if len(report.symbols) != 1 else ''}"
+    lines = [f"{many}, {span}{size}, {report.rows:,} rows, {report.gaps:,} gaps"]
+    if report.rejected:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(report.rejected.items()))
+        lines.append(f"a replay of all its symbols rejects {counts}")
+    if report.pending or report.confirmed:
+        lines.append(f"jumps beyond the collar: {report.confirmed:,} confirmed, {report.pending:,} pending")
+    if report.one_sided or report.empty:
+        lines.append(f"slices with some symbols only: {report.one_sided:,}; with none: {report.empty:,}")
+    return lines

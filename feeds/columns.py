@@ -19,6 +19,7 @@ from engine.columns import BarColumns
 from engine.errors import DataError
 from engine.events import FloatArray, IntArray
 from feeds.stamps import Stamps
+from feeds.text_stream import Utf8Stream
 
 COLUMNS = ("ts", "symbol", "open", "high", "low", "close", "volume")
 PRICES = COLUMNS[2:]
@@ -84,6 +85,41 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
+#: First bytes of what is no CSV, and what to do with it.
+_NOT_CSV = {
+    b"PAR1": "is Parquet: let its name end in .parquet",
+    b"\x1f\x8b": "is compressed by gzip: let its name end in .csv.gz",
+    b"PK\x03\x04": "is a ZIP archive or a spreadsheet: take the CSV out of it",
+    b"\xff\xfe": "is UTF-16 text: save it as UTF-8",
+    b"\xfe\xff": "is UTF-16 text: save it as UTF-8",
+}
+
+
+def check_text(path: Path) -> None:
+    """Refuse what cannot be CSV whatever it is called.
+
+    Raises
+    ------
+    DataError
+        D001 for an empty file, D004 for another format.
+    """
+    with path.open("rb") as file:
+        head = file.read(1 << 12)
+    if not head:
+        raise no_rows(path)
+    is_gzip = path.suffix == ".gz"
+    what = next((what for magic, what in _NOT_CSV.items() if head.startswith(magic)), "")
+    if is_gzip and not head.startswith(b"\x1f\x8b"):
+        what = "is not compressed by gzip: let its name end in what it is"
+    elif is_gzip:
+        what = ""
+    elif not what and b"\0" in head:
+        what = "is not text"
+    if what:
+        hint = "The first bytes of the file are not those of the format that its name says."
+        raise DataError("D004", f"{path.name} {what}", str(path), hint)
+
+
 def _columns_of(path: Path) -> list[str]:
     if path.suffix == ".parquet":
         names: list[str] = pq.read_schema(path).names
@@ -93,6 +129,9 @@ def _columns_of(path: Path) -> list[str]:
 
 def _check_columns(path: Path, present: list[str], read: tuple[str, ...]) -> None:
     wanted = read if read == ("symbol",) else (read[0], *COLUMNS[1:])
+    if repeated := [name for name in wanted if present.count(name) > 1]:
+        what = f"{path.name} has more than one column {', '.join(repeated)}"
+        raise DataError("D003", what, str(path), "Which of them counts is not guessed: rename the others.")
     missing = [name for name in wanted if name not in present]
     if not missing:
         return
@@ -107,8 +146,12 @@ def _check_columns(path: Path, present: list[str], read: tuple[str, ...]) -> Non
         where=str(path),
         detail=f"expected columns: {', '.join(COLUMNS)}; found: {', '.join(present) or 'none'}\n"
         + (f"{'; '.join(near)}. " if near else "")
+        + (_OTHER_MARK if len(present) == 1 and any(mark in present[0] for mark in ";\t|") else "")
         + "Rename them once and for all:  astra data import",
     )
+
+
+_OTHER_MARK = "Cells must be divided by commas, and these seem to be by another mark. "
 
 
 class Decoder:
@@ -121,7 +164,8 @@ class Decoder:
     calendar : str
         For the proposal in the error about naive stamps, and the closes of daily bars.
     is_daily : bool
-        A bar is a session: its stamp may be the session's date, in a column ``date`` or ``ts``.
+        A bar is a session: its stamp may be the session's date, in a column ``date`` or ``ts``. Of shorter
+        bars a date says too little, and is refused.
 
     Attributes
     ----------
@@ -154,11 +198,10 @@ class Decoder:
 
     def _stamps(self, path: Path) -> tuple[Stamps, str]:
         """Return the reader of stamps, and the name of their column."""
-        column = "ts"
-        if self._is_daily:
-            with _reading(path):
-                present = _columns_of(path)
-            column = "date" if "date" in present and "ts" not in present else "ts"
+        with _reading(path):
+            present = _columns_of(path)
+        is_dated = "date" in present and not {"ts", "time"} & set(present)
+        column = "date" if is_dated else "ts"
         return Stamps(path, self._tz, self._calendar, is_daily=self._is_daily), column
 
     def symbols(self, path: Path, batch_rows: int) -> set[str]:
@@ -191,7 +234,7 @@ class Decoder:
 
         # Everything is read as text: a cell that is no number then spoils its row, not the file.
         reader = pyarrow.csv.open_csv(
-            path,
+            pa.PythonFile(Utf8Stream(path), mode="r"),
             read_options=pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK_BYTES),
             parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=on_broken),
             convert_options=pyarrow.csv.ConvertOptions(
@@ -216,19 +259,40 @@ def _parquet(path: Path, columns: tuple[str, ...], batch_rows: int) -> Iterator[
 
 
 def _header(path: Path) -> list[str]:
+    check_text(path)
     with pa.input_stream(str(path)) as stream:
         head = stream.read(1 << 16).decode("utf-8-sig", errors="replace").splitlines()
     if not head:
-        raise no_rows(path)
+        raise DataError("D001", f"{path} holds nothing", str(path), _LAYOUT)
     return next(csv.reader(head[:1]))
 
 
-def no_rows(path: Path, span: str = "") -> DataError:
+_LAYOUT = f"expected columns: {', '.join(COLUMNS)}\nmake sample data:  astra data synth -o data/bars.csv"
+
+
+def no_rows(path: Path) -> DataError:
     """Return the error for a data set without bars (D001)."""
-    size = f" ({path.stat().st_size} bytes)" if path.is_file() else ""
-    what = f"{path} has no rows {span}" if span else f"{path} has a header but no rows{size}"
-    detail = f"expected columns: {', '.join(COLUMNS)}\nmake sample data:  astra data synth -o data/bars.csv"
-    return DataError("D001", what, str(path), detail)
+    n_bytes = path.stat().st_size if path.is_file() else None
+    what = f"{path} has a header but no rows{'' if n_bytes is None else f' ({n_bytes} bytes)'}"
+    what = f"{path} is empty" if n_bytes == 0 else what
+    return DataError("D001", what, str(path), _LAYOUT)
+
+
+def nothing_readable(path: Path, n_broken: int) -> DataError:
+    """Return the error for a data set without a single readable row (D015)."""
+    why = f"{n_broken:,} with another number of cells than the header" if n_broken else "no stamp is one"
+    hint = "Cells are divided by commas. With another mark, or with stamps of another form, convert it first."
+    return DataError("D015", f"no row of {path.name} can be read: {why}", first_row(path), hint)
+
+
+def first_row(path: Path) -> str:
+    """Return where the first row of a data set stands, and how it reads."""
+    file = data_files(path)[0]
+    if file.suffix == ".parquet":
+        return str(file)
+    with _reading(file), pa.input_stream(str(file)) as stream:
+        lines = stream.read(1 << 16).decode("utf-8-sig", errors="replace").splitlines()
+    return f"{file}:2   {lines[1]:.120}" if len(lines) > 1 else str(file)
 
 
 def _dictionary(path: Path, column: Any) -> tuple[list[str], Any]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,13 +12,15 @@ import numpy as np
 from pydantic import Field
 
 from engine.columns import BarColumns
-from engine.errors import AstraError, DataError, Errors
-from engine.events import DAY_NS, BarRejected, BoolArray, IntArray, Nanos, Reject
-from engine.slices import Sliced, Slicer
+from engine.errors import DataError
+from engine.events import DAY_NS, BoolArray, IntArray, Nanos
+from engine.slices import Slicer
 from feeds.calendars import DAY_MIN, sessions_for
 from feeds.collar import CollarOptions
-from feeds.columns import Decoder, data_files, no_rows
+from feeds.columns import Decoder, data_files, no_rows, nothing_readable
 from feeds.merge import joined, merged
+from feeds.recorded import RecordedBars, nothing_in_span
+from feeds.spacing import bar_min_of, check_bar_size, distinct
 from feeds.stamps import UNREADABLE, check_zone
 
 BATCH_ROWS = 131_072
@@ -43,49 +44,58 @@ class Survey(msgspec.Struct, frozen=True):
     Parameters
     ----------
     path : Path
-    n_rows, n_inside, n_late : int
-        Rows, those of the wanted span, and those that come after a later minute.
+    n_rows, n_inside, n_broken, n_late : int
+        Rows, those of the wanted span, those that cannot become bars, and those after a later minute.
     head_ns, first_ns, last_ns : int
         Stamp of the first row; the earliest and latest stamps of the span, 0 without any.
+    ends_ns : (int, int)
+        Earliest and latest stamps of the whole file, 0 without any.
+    sample : IntArray
+        Some of its stamps, for the distance of bars.
     """
 
     path: Path
     n_rows: int
     n_inside: int
+    n_broken: int
     n_late: int
     head_ns: Nanos
     first_ns: Nanos
     last_ns: Nanos
+    ends_ns: tuple[Nanos, Nanos]
+    sample: IntArray
 
 
-def _survey(path: Path, decoder: Decoder, from_ns: Nanos, to_ns: Nanos) -> Survey:
-    n_rows = n_inside = n_late = newest = head_ns = last_ns = 0
-    first_ns = _LAST_NS
-    for stamps in decoder.stamps(path, BATCH_ROWS):
-        keys = np.maximum.accumulate(np.maximum(stamps, newest))
-        head_ns = head_ns if n_rows else int(keys[0])
-        newest = int(keys[-1])
-        n_rows += len(stamps)
-        n_late += int(np.count_nonzero((stamps < keys) & (stamps != UNREADABLE)))
-        inside = stamps[_inside(stamps, from_ns, to_ns)]
-        n_inside += len(inside)
-        inside = inside[inside != UNREADABLE]
-        if len(inside):
-            first_ns, last_ns = min(first_ns, int(inside.min())), max(last_ns, int(inside.max()))
-    return Survey(path, n_rows, n_inside, n_late, head_ns, first_ns if last_ns else 0, last_ns)
+class _Span(msgspec.Struct, frozen=True):
+    """From when to when rows are part of a run, ns UTC, both ends included."""
+
+    from_ns: Nanos
+    to_ns: Nanos
+
+    @property
+    def is_all(self) -> bool:
+        return (self.from_ns, self.to_ns) == (_FIRST_NS, _LAST_NS)
+
+    def holds(self, stamps: IntArray) -> BoolArray:
+        """Tell which rows are; one without a readable stamp cannot be placed, and stays to be counted."""
+        inside: BoolArray = ((stamps >= self.from_ns) & (stamps <= self.to_ns)) | (stamps == UNREADABLE)
+        return inside
 
 
-def _inside(stamps: IntArray, from_ns: Nanos, to_ns: Nanos) -> BoolArray:
-    """Rows of the span; one without a readable stamp cannot be placed, and stays to be counted."""
-    inside: BoolArray = ((stamps >= from_ns) & (stamps <= to_ns)) | (stamps == UNREADABLE)
-    return inside
-
-
-class FileBars:
-    """A data set as a feed of slices.
+def file_bars(
+    options: FileOptions,
+    symbols: Sequence[str],
+    calendar: str,
+    *,
+    from_ns: Nanos | None = None,
+    to_ns: Nanos | None = None,
+    bar_min: int = 1,
+    batch_rows: int = BATCH_ROWS,
+) -> RecordedBars:
+    """Return a data set as a feed of slices.
 
     A file is an arrival log: what comes after a later minute is LATE, in whatever order a minute's own rows
-    stand. Building the feed reads all stamps once, so that faults of the whole show before the first slice.
+    stand. All stamps are read once here, so that faults of the whole show before the first slice.
 
     Parameters
     ----------
@@ -101,135 +111,133 @@ class FileBars:
     batch_rows : int
         Rows decoded at a time; nothing but speed depends on it.
 
-    Attributes
-    ----------
-    n_rows : int
-        Rows of the run, for progress.
-    first_ns, last_ns : int
-        Earliest and latest stamps of the run.
-    sessions : Sessions
-    slicer : Slicer
-        Its counters are those of the run in progress.
-
     Raises
     ------
     DataError
         D001 no rows, D003 missing column, D004 unreadable, D005 naive stamps, D006 no stamps, D007 not in
-        time order, D008 wrong type.
+        time order, D008 wrong type, D015 no readable row, D016 bars of another size.
     """
-
-    def __init__(
-        self,
-        options: FileOptions,
-        symbols: Sequence[str],
-        calendar: str,
-        *,
-        from_ns: Nanos | None = None,
-        to_ns: Nanos | None = None,
-        bar_min: int = 1,
-        batch_rows: int = BATCH_ROWS,
-    ) -> None:
-        if options.tz is not None:
-            check_zone(options.tz)
-        self._options = options
-        self._symbols = tuple(symbols)
-        self._calendar = calendar
-        self._batch_rows = batch_rows
-        self._from_ns = _FIRST_NS if from_ns is None else from_ns
-        self._to_ns = _LAST_NS if to_ns is None else to_ns
-        self._bar_min = bar_min
-        decoder = self._decoder()
-        surveys = [_survey(path, decoder, self._from_ns, self._to_ns) for path in data_files(options.path)]
-        self._surveys = [survey for survey in surveys if survey.last_ns]
-        self._check(surveys)
-        self.n_rows = sum(survey.n_inside for survey in surveys) + decoder.broken
-        self.first_ns = min(survey.first_ns for survey in self._surveys)
-        self.last_ns = max(survey.last_ns for survey in self._surveys)
-        # A day more on each side: the date of a session is that of its exchange, not of UTC.
-        days = (self.first_ns // DAY_NS - 1, self.last_ns // DAY_NS + 1)
-        self.sessions = sessions_for(calendar, *days, bar_min)
-        self.slicer = self._new_slicer()
-
-    @property
-    def received(self) -> int:
-        """Rows judged so far."""
-        return self.slicer.received
-
-    def slices(self) -> Iterator[Sliced]:
-        """Yield slices, and verdicts in front of the slice they belong to, from the beginning."""
-        self.slicer = slicer = self._new_slicer()
-        decoder = self._decoder()
-        for columns in self._rows(decoder):
-            yield from slicer.offer_columns(columns)
-        yield from slicer.finish()
-        if decoder.broken:
-            yield slicer.note(BarRejected(UNREADABLE, "", Reject.MALFORMED, decoder.broken))
-
-    async def bars(self) -> AsyncIterator[Sliced]:
-        """Yield what ``slices`` yields."""
-        for item in self.slices():
-            yield item
-
-    def columns(self) -> Iterator[BarColumns]:
-        """Yield the rows of the run, not judged; ``n_rows`` counts the broken ones too, which are no rows."""
-        return self._rows(self._decoder())
-
-    def _decoder(self) -> Decoder:
-        return Decoder(self._options.tz, self._calendar, is_daily=self._bar_min >= DAY_MIN)
-
-    def _new_slicer(self) -> Slicer:
-        return Slicer(
-            self._symbols,
-            self.sessions,
-            collar_frac=self._options.collar_frac,
-            collar_sigmas=self._options.collar_sigmas,
-        )
-
-    def _rows(self, decoder: Decoder) -> Iterator[BarColumns]:
-        files = [
-            (survey.head_ns, partial(decoder.bars, survey.path, self._batch_rows)) for survey in self._surveys
-        ]
-        is_whole = self._from_ns == _FIRST_NS and self._to_ns == _LAST_NS
-        for columns in self._sorted(merged(files)) if self._options.sort else merged(files):
-            if is_whole:
-                yield columns
-                continue
-            inside = np.flatnonzero(_inside(columns.ts_close_ns, self._from_ns, self._to_ns))
-            if len(inside):
-                yield columns if len(inside) == len(columns) else columns.take(inside)
-
-    def _sorted(self, batches: Iterator[BarColumns]) -> Iterator[BarColumns]:
-        rows = joined(list(batches))
-        order = np.argsort(rows.ts_close_ns, kind="stable")
-        for start in range(0, len(order), self._batch_rows):
-            yield rows.take(order[start : start + self._batch_rows])
-
-    def _check(self, surveys: Sequence[Survey]) -> None:
-        path = self._options.path
-        if not self._surveys:
-            is_empty = not any(survey.n_rows for survey in surveys)
-            raise no_rows(path, "" if is_empty else "in the span that was asked for")
-        for survey in self._surveys:
-            if not self._options.sort and survey.n_late >= _UNSORTED_FRAC * survey.n_rows:
-                raise DataError(
-                    "D007",
-                    f"{survey.path.name} is not in time order: {survey.n_late:,} of {survey.n_rows:,} "
-                    "rows come after a later minute",
-                    where=str(survey.path),
-                    detail="A file is read as bars arrive, so these rows would all be refused as LATE. "
-                    "If it is only stored in another order (by symbol, newest first):\n"
-                    "    [feed]  sort = true",
-                )
+    if options.tz is not None:
+        check_zone(options.tz)
+    span = _Span(_FIRST_NS if from_ns is None else from_ns, _LAST_NS if to_ns is None else to_ns)
+    decoder = partial(Decoder, options.tz, calendar, is_daily=bar_min >= DAY_MIN)
+    surveys = _surveys(options, decoder(), span)
+    span_ns = min(survey.first_ns for survey in surveys), max(survey.last_ns for survey in surveys)
+    # A day more on each side: the date of a session is that of its exchange, not of UTC.
+    sessions = sessions_for(calendar, span_ns[0] // DAY_NS - 1, span_ns[1] // DAY_NS + 1, bar_min)
+    check_bar_size(options.path, _sample(surveys), calendar, sessions)
+    return RecordedBars(
+        lambda: _rows(surveys, decoder(), span, batch_rows, is_sorted=options.sort),
+        partial(
+            Slicer,
+            tuple(symbols),
+            sessions,
+            collar_frac=options.collar_frac,
+            collar_sigmas=options.collar_sigmas,
+        ),
+        span_ns,
+        sum(survey.n_inside for survey in surveys),
+        sum(survey.n_broken for survey in surveys),
+    )
 
 
-def span(path: Path, tz: str | None = None, calendar: str = "XNYS") -> tuple[Nanos, Nanos]:
-    """Return the earliest and latest stamps of a data set, ns UTC."""
-    decoder = Decoder(tz, calendar)
-    found = [_survey(file, decoder, _FIRST_NS, _LAST_NS) for file in data_files(path)]
-    found = [survey for survey in found if survey.last_ns]
+def _surveys(options: FileOptions, decoder: Decoder, span: _Span) -> list[Survey]:
+    """Pass over the stamps of all files; return what was found in those with bars of the span."""
+    all_ = [_survey(path, decoder, span) for path in data_files(options.path)]
+    found = [survey for survey in all_ if survey.last_ns]
     if not found:
-        raise no_rows(path)
-    return min(survey.first_ns for survey in found), max(survey.last_ns for survey in found)
+        raise _nothing(options.path, all_)
+    for survey in found:
+        if not options.sort and survey.n_late >= _UNSORTED_FRAC * survey.n_rows:
+            raise DataError(
+                "D007",
+                f"{survey.path.name} is not in time order: {survey.n_late:,} of {survey.n_rows:,} "
+                "rows come after a later minute",
+                where=str(survey.path),
+                detail="A file is read as bars arrive, so these rows would all be refused as LATE. "
+                "If it is only stored in another order (by symbol, newest first; for data check and "
+                "screen: --sort):\n"
+                "    [feed]  sort = true",
+            )
+    return found
+
+
+def _sample(surveys: Sequence[Survey]) -> IntArray:
+    return np.unique(np.concatenate([survey.sample for survey in surveys]))
+
+
+def _survey(path: Path, decoder: Decoder, span: _Span) -> Survey:
+    n_rows = n_inside = n_late = newest = head_ns = last_ns = 0
+    first_ns, broken_before = _LAST_NS, decoder.broken
+    earliest_ns, latest_ns, sample = _LAST_NS, 0, np.empty(0, np.int64)
+    for stamps in decoder.stamps(path, BATCH_ROWS):
+        keys = np.maximum.accumulate(np.maximum(stamps, newest))
+        head_ns, sample = (head_ns, sample) if n_rows else (int(keys[0]), distinct(stamps))
+        newest = int(keys[-1])
+        n_rows += len(stamps)
+        n_late += int(np.count_nonzero((stamps < keys) & (stamps != UNREADABLE)))
+        known = stamps[stamps != UNREADABLE]
+        if len(known):
+            earliest_ns, latest_ns = min(earliest_ns, int(known.min())), max(latest_ns, int(known.max()))
+        inside = stamps[span.holds(stamps)]
+        n_inside += len(inside)
+        inside = inside[inside != UNREADABLE]
+        if len(inside):
+            first_ns, last_ns = min(first_ns, int(inside.min())), max(last_ns, int(inside.max()))
+    n_broken = decoder.broken - broken_before
+    return Survey(
+        path,
+        n_rows,
+        n_inside,
+        n_broken,
+        n_late,
+        head_ns,
+        first_ns if last_ns else 0,
+        last_ns,
+        (earliest_ns if latest_ns else 0, latest_ns),
+        sample,
+    )
+
+
+def _nothing(path: Path, surveys: Sequence[Survey]) -> DataError:
+    """Say why there is no bar: the files have no rows, none that can be read, or none of the span."""
+    dated = [survey.ends_ns for survey in surveys if survey.ends_ns[1]]
+    if dated:
+        return nothing_in_span(str(path), min(dated)[0], max(last for _, last in dated))
+    n_broken = sum(survey.n_broken for survey in surveys)
+    if n_broken or any(survey.n_rows for survey in surveys):
+        return nothing_readable(path, n_broken)
+    return no_rows(path)
+
+
+def _rows(
+    surveys: Sequence[Survey], decoder: Decoder, span: _Span, batch_rows: int, *, is_sorted: bool
+) -> Iterator[BarColumns]:
+    """Yield the rows of the span, of all files in the order of time."""
+    files = [(survey.head_ns, partial(decoder.bars, survey.path, batch_rows)) for survey in surveys]
+    for columns in _sorted(merged(files), batch_rows) if is_sorted else merged(files):
+        if span.is_all:
+            yield columns
+            continue
+        inside = np.flatnonzero(span.holds(columns.ts_close_ns))
+        if len(inside):
+            yield columns if len(inside) == len(columns) else columns.take(inside)
+
+
+def _sorted(batches: Iterator[BarColumns], batch_rows: int) -> Iterator[BarColumns]:
+    rows = joined(list(batches))
+    order = np.argsort(rows.ts_close_ns, kind="stable")
+    for start in range(0, len(order), batch_rows):
+        yield rows.take(order[start : start + batch_rows])
+
+
+def bar_min_in(path: Path, tz: str | None, calendar: str) -> int | None:
+    """Tell the size of the bars of a data set from its stamps; None where these do not say."""
+    decoder = Decoder(tz, calendar, is_daily=True)
+    heads = [
+        distinct(next(decoder.stamps(file, BATCH_ROWS), np.empty(0, np.int64))) for file in data_files(path)
+    ]
+    return bar_min_of(np.unique(np.concatenate(heads)), calendar)
 
 
 def symbols_in(path: Path) -> tuple[str, ...]:
@@ -239,30 +247,6 @@ def symbols_in(path: Path) -> tuple[str, ...]:
     for file in data_files(path):
         found |= decoder.symbols(file, BATCH_ROWS)
     return tuple(sorted(found - {""}))
-
-
-def require_symbols(path: Path, symbols: Sequence[str], where: str = "") -> None:
-    """Refuse a universe that the data set does not hold.
-
-    Raises
-    ------
-    DataError or Errors
-        D002 for each missing symbol, with the nearest one in the data.
-    """
-    present = symbols_in(path)
-    errors: list[AstraError] = []
-    for symbol in symbols:
-        if symbol in present:
-            continue
-        near = difflib.get_close_matches(symbol, present, n=1)
-        hint = f'nearest in the data: "{near[0]}". ' if near else ""
-        what = f'symbol "{symbol}" is not in {path}'
-        detail = f"{hint}The data has {len(present)} symbols: astra data check {path}"
-        errors.append(DataError("D002", what, where, detail))
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise Errors(errors)
 
 
 def fingerprint(path: Path) -> str:

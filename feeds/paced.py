@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from engine.clock import Clock
-from engine.columns import BarColumns
 from engine.events import Bar, BarRejected, Nanos, Reject, Tick
 from engine.ports import Arrival
-from engine.sessions import Sessions
 from engine.slices import Slicer
 from feeds.live_context import wrong_position
+from feeds.recorded import RecordedBars
 from feeds.stamps import UNREADABLE
 
 #: Rows that are handed on together at most, however many claim to belong to one minute.
 _BATCH_MAX: Final = 10_000
 #: In slices, so that a clock that is set back or forth is noticed.
 _SLEEP_MAX_S: Final = 1.0
-
-
-class Tape(Protocol):
-    """Bars that are all there already: ``FileBars`` or ``SimulatedBars``."""
-
-    sessions: Sessions
-    slicer: Slicer
-    n_rows: int
-
-    def columns(self) -> Iterator[BarColumns]:
-        """Yield the rows of the run in arrival order, from the beginning."""
-        ...
 
 
 class PacedBars:
@@ -43,13 +30,13 @@ class PacedBars:
 
     Parameters
     ----------
-    tape : Tape
+    tape : RecordedBars
     clock : Clock
     kind : str
         Name of the feed, for messages.
     """
 
-    def __init__(self, tape: Tape, clock: Clock, kind: str) -> None:
+    def __init__(self, tape: RecordedBars, clock: Clock, kind: str) -> None:
         self._tape = tape
         self._clock = clock
         self._kind = kind

@@ -11,7 +11,8 @@ Prices are rounded to 4 decimals, so that the last bit of a platform's ``exp`` d
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,14 @@ from engine.columns import BarColumns
 from engine.errors import DataError
 from engine.events import MINUTE_NS, FloatArray, IntArray, Nanos
 from engine.sessions import SESSION_FIRST, Sessions
-from engine.slices import Sliced, Slicer
+from engine.slices import Slicer
 from feeds.calendars import day_of, sessions_for
 from feeds.columns import SUFFIXES
 from feeds.faults import Faults, with_faults
+from feeds.recorded import RecordedBars, in_memory, nothing_in_span, of_span
 from feeds.stamps import UNREADABLE
 
 DEMO_PAIRS = ("JPM/C", "GS/MS", "KO/PEP")
-_BATCH_ROWS = 65_536
 
 
 class SimulatedOptions(BaseModel):
@@ -193,77 +194,44 @@ def simulate(options: SimulatedOptions, sessions: Sessions, symbols: Sequence[st
     return with_faults(columns, options.faults, options.seed)
 
 
-class SimulatedBars:
-    """Simulated bars as a feed, judged like any others.
+def simulated_bars(
+    options: SimulatedOptions,
+    symbols: Sequence[str],
+    calendar: str,
+    *,
+    from_ns: Nanos | None = None,
+    to_ns: Nanos | None = None,
+    bar_min: int = 1,
+) -> RecordedBars:
+    """Return simulated bars as a feed, judged like any others.
 
     Parameters
     ----------
     options : SimulatedOptions
     symbols : sequence of str
-        The universe.
+        The universe; by default all that is simulated.
     calendar : str
     from_ns, to_ns : int, optional
         Bars that close outside ``[from_ns, to_ns]`` are not part of the run.
+    bar_min : int
+        Minutes of a bar.
 
-    Attributes
-    ----------
-    n_rows : int
-        Bars of the run.
-    first_ns, last_ns : int
-        Earliest and latest stamps of the run.
-    sessions : Sessions
-    slicer : Slicer
-        Its counters are those of the run in progress.
+    Raises
+    ------
+    DataError
+        D001 without a bar in the span, D002 for a symbol that is not simulated, D009, D010.
     """
-
-    def __init__(
-        self,
-        options: SimulatedOptions,
-        symbols: Sequence[str],
-        calendar: str,
-        *,
-        from_ns: Nanos | None = None,
-        to_ns: Nanos | None = None,
-        bar_min: int = 1,
-    ) -> None:
-        self.sessions = sessions_of(options, calendar, bar_min)
-        columns = simulate(options, self.sessions, symbols)
-        missing = [symbol for symbol in symbols if symbol not in columns.names]
-        if missing:
-            what = f"symbols are not simulated: {', '.join(missing)}"
-            raise DataError("D002", what, "feed.pairs", "Name them in a pair, or leave pairs out.")
-        ts = columns.ts_close_ns
-        inside = (ts >= (0 if from_ns is None else from_ns)) & (ts <= (ts.max() if to_ns is None else to_ns))
-        self._columns = columns.take(np.flatnonzero(inside))
-        self._symbols = tuple(symbols) or columns.names
-        self.n_rows = len(self._columns)
-        if not self.n_rows:
-            raise DataError("D001", "no simulated bar lies in the span", "universe.first, universe.last")
-        self.first_ns = int(self._columns.ts_close_ns.min())
-        self.last_ns = int(self._columns.ts_close_ns.max())
-        self.slicer = Slicer(self._symbols, self.sessions)
-
-    @property
-    def received(self) -> int:
-        """Bars judged so far."""
-        return self.slicer.received
-
-    def slices(self) -> Iterator[Sliced]:
-        """Yield slices, and verdicts in front of the slice they belong to, from the beginning."""
-        self.slicer = slicer = Slicer(self._symbols, self.sessions)
-        for columns in self.columns():
-            yield from slicer.offer_columns(columns)
-        yield from slicer.finish()
-
-    async def bars(self) -> AsyncIterator[Sliced]:
-        """Yield what ``slices`` yields."""
-        for item in self.slices():
-            yield item
-
-    def columns(self) -> Iterator[BarColumns]:
-        """Yield the bars of the run, not judged."""
-        for start in range(0, self.n_rows, _BATCH_ROWS):
-            yield self._columns.take(slice(start, start + _BATCH_ROWS))
+    sessions = sessions_of(options, calendar, bar_min)
+    columns = simulate(options, sessions, symbols)
+    missing = [symbol for symbol in symbols if symbol not in columns.names]
+    if missing:
+        what = f"symbols are not simulated: {', '.join(missing)}"
+        raise DataError("D002", what, "feed.pairs", "Name them in a pair, or leave pairs out.")
+    whole_ns = columns.ts_close_ns
+    columns = of_span(columns, from_ns, to_ns)
+    if not len(columns):
+        raise nothing_in_span("the simulation", int(whole_ns.min()), int(whole_ns.max()))
+    return in_memory(columns, partial(Slicer, tuple(symbols) or columns.names, sessions))
 
 
 def write(

@@ -8,7 +8,8 @@ close of a bar are equal, and an order fills at the level of the next curve (doc
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,17 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
 
 from engine.columns import BarColumns
 from engine.errors import AstraError, DataError, Errors
-from engine.events import DAY_NS, BarRejected, FloatArray, IntArray, Nanos, Reject
+from engine.events import DAY_NS, FloatArray, IntArray, Nanos
 from engine.sessions import Sessions
-from engine.slices import Sliced, Slicer
+from engine.slices import Slicer
 from feeds.calendars import DAY_MIN, minutes_per_session, sessions_for
-from feeds.stamps import UNREADABLE
+from feeds.recorded import RecordedBars, in_memory, nothing_in_span, of_span
 from feeds.yields_file import CurveTable, read_curve
 from feeds.yields_index import curve_index
 
 #: What the symbol of a quote ends with.
 QUOTE: Final = ".Q"
-_BATCH_ROWS: Final = 65_536
 _DECIMALS: Final = 6
 
 
@@ -60,8 +60,16 @@ class _Tenor(msgspec.Struct, frozen=True):
     is_quote: bool
 
 
-class YieldBars:
-    """A file of curves as a feed of daily bars.
+def yield_bars(
+    options: YieldOptions,
+    symbols: Sequence[str],
+    calendar: str,
+    *,
+    from_ns: Nanos | None = None,
+    to_ns: Nanos | None = None,
+    bar_min: int = DAY_MIN,
+) -> RecordedBars:
+    """Return a file of curves as a feed of daily bars.
 
     A blank cell is no bar, as when a bond did not trade. A cell that is no number, a yield that is not
     believed, and a row without a date are bars that are rejected as MALFORMED; a date twice is a DUPLICATE or
@@ -79,77 +87,25 @@ class YieldBars:
     bar_min : int
         Minutes of a bar: a session or more.
 
-    Attributes
-    ----------
-    n_rows : int
-        Bars of the run.
-    first_ns, last_ns : int
-        Earliest and latest stamps of the run.
-    sessions : Sessions
-    slicer : Slicer
-        Its counters are those of the run in progress.
-
     Raises
     ------
     DataError
         D001, D003 and D004 for the file, D002 for a symbol that is no tenor of it or an option by symbol that
         does not match, D034 if bars are shorter than a session.
     """
-
-    def __init__(
-        self,
-        options: YieldOptions,
-        symbols: Sequence[str],
-        calendar: str,
-        *,
-        from_ns: Nanos | None = None,
-        to_ns: Nanos | None = None,
-        bar_min: int = DAY_MIN,
-    ) -> None:
-        if bar_min < minutes_per_session(calendar):
-            hint = "A curve is published once a day:\n    [universe]  bar_min = 1440"
-            what = f"yields come once a session, universe.bar_min was {bar_min}"
-            raise DataError("D034", what, "universe.bar_min", hint)
-        table = read_curve(options.path)
-        self._symbols = tuple(symbols)
-        first_day, last_day = int(table.day[0]), int(table.day[-1])
-        self.sessions = sessions_for(calendar, first_day - 1, last_day + 1, bar_min)
-        tenors = _tenors(table, self._symbols, options)
-        columns = _bars(table, tenors, options, _stamps(table.day, self.sessions))
-        ts = columns.ts_close_ns
-        inside = (ts >= (0 if from_ns is None else from_ns)) & (ts <= (ts.max() if to_ns is None else to_ns))
-        self._columns = columns.take(np.flatnonzero(inside))
-        if not len(self._columns):
-            raise DataError("D001", "no curve lies in the span that was asked for", str(options.path))
-        self._n_broken = table.n_broken * len(tenors)
-        self.n_rows = len(self._columns) + self._n_broken
-        self.first_ns = int(self._columns.ts_close_ns.min())
-        self.last_ns = int(self._columns.ts_close_ns.max())
-        self.slicer = Slicer(self._symbols, self.sessions)
-
-    @property
-    def received(self) -> int:
-        """Bars judged so far."""
-        return self.slicer.received
-
-    def slices(self) -> Iterator[Sliced]:
-        """Yield slices, and verdicts in front of the slice they belong to, from the beginning."""
-        self.slicer = slicer = Slicer(self._symbols, self.sessions)
-        for columns in self.columns():
-            yield from slicer.offer_columns(columns)
-        yield from slicer.finish()
-        if self._n_broken:
-            yield slicer.note(BarRejected(UNREADABLE, "", Reject.MALFORMED, self._n_broken))
-
-    async def bars(self) -> AsyncIterator[Sliced]:
-        """Yield what ``slices`` yields."""
-        for item in self.slices():
-            yield item
-
-    def columns(self) -> Iterator[BarColumns]:
-        """Yield the bars of the run, not judged; ``n_rows`` counts those of broken rows too."""
-        for start in range(0, len(self._columns), _BATCH_ROWS):
-            yield self._columns.take(slice(start, start + _BATCH_ROWS))
+    if bar_min < minutes_per_session(calendar):
+        hint = "A curve is published once a day:\n    [universe]  bar_min = 1440"
+        what = f"yields come once a session, universe.bar_min was {bar_min}"
+        raise DataError("D034", what, "universe.bar_min", hint)
+    table = read_curve(options.path)
+    sessions = sessions_for(calendar, int(table.day[0]) - 1, int(table.day[-1]) + 1, bar_min)
+    tenors = _tenors(table, symbols, options)
+    whole = _bars(table, tenors, options, _stamps(table.day, sessions))
+    columns = of_span(whole, from_ns, to_ns)
+    if not len(columns):
+        ts_ns = whole.ts_close_ns
+        raise nothing_in_span(str(options.path), int(ts_ns.min()), int(ts_ns.max()))
+    return in_memory(columns, partial(Slicer, tuple(symbols), sessions), table.n_broken * len(tenors))
 
 
 def _tenors(table: CurveTable, symbols: Sequence[str], options: YieldOptions) -> list[_Tenor]:

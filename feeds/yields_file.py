@@ -125,7 +125,7 @@ def _day(text: str) -> int | None:
             date = dt.datetime.strptime(text.strip(), form).replace(tzinfo=dt.UTC).date()
         except ValueError:
             continue
-        return day_of(date) if date.year >= 1970 else None
+        return day_of(date) if 1970 <= date.year < 2100 else None
     return None
 
 

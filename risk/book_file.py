@@ -5,17 +5,30 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Self, TypeVar
+from functools import cache
+from typing import Annotated, Any, Self, cast
 
 import numpy as np
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from engine.errors import AstraError, ConfigError, Errors
 from engine.events import FloatArray, TradingStateChanged
+from engine.oversight import Market, RiskModel
+from engine.ports import Plugin
+from risk import REGISTRY
 from risk.attribution import component_usd
+from risk.covariance import covariance_of_days
 from risk.factor import market_of
 from risk.limits import HaltLatch
-from risk.var import EllipticalVar, GaussianVarOptions
+from risk.rolling import SHRINK_FRAC, with_scenarios
 
 _WORDS = {None: math.nan, "NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 #: Relative difference between Σij and Σji that is taken for rounding.
@@ -36,17 +49,21 @@ def _amount(value: Any) -> float:
 _Amount = Annotated[float, BeforeValidator(_amount)]
 
 
-class HeldBook(GaussianVarOptions):
-    """A book, what is known of its covariance, and what to read off its loss distribution.
+class HeldBook(BaseModel):
+    """A book, what is known of its market, and how to measure it; options of the model stand beside these.
 
     Parameters
     ----------
     symbols : list of str
     holdings_usd : list of float
         Signed, in the order of ``symbols``.
+    model : str
+        Risk model by its name.
     covariance_daily : list of list of float, optional
         Of daily returns, in the order of ``symbols``; used as it is. A symbol whose own variance is null
-        has no covariance.
+        has no covariance. Absent, it is estimated from the daily returns, every day weighing the same.
+    history_return_frac : list of list of float, optional
+        Simple daily returns, one row a day, oldest first, in the order of ``symbols``; null where unknown.
     var_limit_usd, equity_usd : float
         What losses are held against; equity is optional.
     """
@@ -55,9 +72,24 @@ class HeldBook(GaussianVarOptions):
 
     symbols: list[str]
     holdings_usd: list[_Amount]
+    model: str = "gaussian"
     covariance_daily: list[list[_Amount]] | None = None
+    history_return_frac: list[list[_Amount]] | None = None
     var_limit_usd: float = Field(default=150_000.0, gt=0.0, allow_inf_nan=False)
     equity_usd: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _days_are_returns(self) -> Self:
+        if self.history_return_frac is None:
+            return self
+        n, widths = len(self.symbols), {len(row) for row in self.history_return_frac}
+        if widths != {n}:
+            was = f"rows of {', '.join(map(str, sorted(widths)))}" if widths else "empty"
+            raise ValueError(f"history_return_frac must have rows of {n} returns, one a symbol, was {was}")
+        wrong = [one for row in self.history_return_frac for one in row if one <= -1.0 or one == math.inf]
+        if wrong:
+            raise ValueError(f"history_return_frac must have fractions above -1 and finite, was {wrong[0]}")
+        return self
 
     @model_validator(mode="after")
     def _shapes_agree(self) -> Self:
@@ -91,24 +123,46 @@ class HeldBook(GaussianVarOptions):
             return np.full((len(self.symbols), len(self.symbols)), np.nan)
         return np.array(self.covariance_daily, dtype=np.float64).reshape(len(self.symbols), len(self.symbols))
 
-
-class BookDocument(HeldBook):
-    """A book that can be measured: it has a covariance."""
-
-    covariance_daily: list[list[_Amount]]
-
-
-_Book = TypeVar("_Book", bound=HeldBook)
+    def returns_daily(self) -> FloatArray:
+        """Return the log returns of ``history_return_frac``, shape (n_days, n); no day without any."""
+        rows = np.array(self.history_return_frac or (), dtype=np.float64)
+        return np.log1p(rows.reshape(len(rows), len(self.symbols)))
 
 
 def measure_book(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Measure a book and say what the halt latch would make of it.
+    """Measure a book given as a document, under one of Astra's own models.
 
     Parameters
     ----------
     document : mapping
-        Fields of ``BookDocument``: ``symbols``, ``holdings_usd``, ``covariance_daily``, and as wished
-        ``confidence``, ``horizon_days``, ``scenarios``, ``seed``, ``var_limit_usd``, ``equity_usd``.
+        Fields of ``HeldBook``, and as wished those of its model: of ``gaussian`` ``confidence``,
+        ``horizon_days``, ``scenarios``, ``seed``.
+
+    Returns
+    -------
+    dict
+        As ``measure_held``.
+
+    Raises
+    ------
+    AstraError
+        A field that is missing, unknown, or not what it must be; all faults at once.
+    """
+    book = read_book(document, REGISTRY)
+    return measure_held(book, REGISTRY[book.model], book.returns_daily())
+
+
+def measure_held(book: HeldBook, plugin: Plugin[RiskModel], returns_daily: FloatArray) -> dict[str, Any]:
+    """Measure a book and say what the halt latch would make of it.
+
+    Parameters
+    ----------
+    book : HeldBook
+        As ``read_book`` returns it: it has the options of its model.
+    plugin : Plugin
+        Of that model.
+    returns_daily : FloatArray, shape (n_days, n)
+        Log returns, oldest first, NaN where unknown; no day for a model that asks for none.
 
     Returns
     -------
@@ -119,16 +173,15 @@ def measure_book(document: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises
     ------
-    AstraError
-        A field that is missing, unknown, or not what it must be; all faults at once.
+    ConfigError
+        C052 if there is neither a covariance nor a day to estimate it from, C054 if the model asks for more
+        days than there are.
     """
-    book = read_book(document, BookDocument)
     holdings = np.array(book.holdings_usd, dtype=np.float64)
-    covariance = book.covariance()
-    used = market_of(covariance, np.isfinite(covariance.diagonal()), 0.0)
-    model = EllipticalVar(book, len(book.symbols))
-    report = model.measure(holdings, used.market)
-    marginal = model.marginal(holdings, used.market)
+    model = plugin.build(book, tuple(book.symbols))
+    market = _market(book, model, returns_daily)
+    report = model.measure(holdings, market)
+    marginal = model.marginal(holdings, market)
     parts = component_usd(holdings, marginal)
     latch = HaltLatch(book.var_limit_usd)
     changes = [c for c in latch.on_measured(0, report, False, True) if isinstance(c, TradingStateChanged)]
@@ -145,32 +198,78 @@ def measure_book(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _market(book: HeldBook, model: RiskModel, returns_daily: FloatArray) -> Market:
+    """Return what the model may know: the covariance as given or estimated, and its scenarios."""
+    n_days = len(returns_daily)
+    if n_days < model.window_days:
+        has = f"there are {n_days:,}" if n_days else "there is none"
+        what = f"the model {book.model} looks back on {model.window_days:,} daily returns, and {has}"
+        raise ConfigError("C054", what, "history_return_frac", _DAYS)
+    if book.covariance_daily is None and not n_days:
+        raise ConfigError(
+            "C052",
+            "covariance_daily is missing, and there are no daily returns to take it from",
+            "covariance_daily",
+            f"{_SHAPE}\n{_DAYS}",
+        )
+    if book.covariance_daily is not None:
+        covariance = book.covariance()
+        market = market_of(covariance, np.isfinite(covariance.diagonal()), 0.0).market
+    else:
+        market = market_of(*covariance_of_days(returns_daily), SHRINK_FRAC).market
+    return with_scenarios(model, market, returns_daily, np.empty((0, 0)))[0]
+
+
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def read_book(document: Mapping[str, Any], model: type[_Book]) -> _Book:
-    """Check a book given as a document; raises as ``measure_book``."""
+def read_book(document: Mapping[str, Any], models: Mapping[str, Plugin[RiskModel]]) -> HeldBook:
+    """Check a book given as a document, with the options of its model beside its own keys.
+
+    Parameters
+    ----------
+    document : mapping
+    models : mapping of str to Plugin
+        Every model that it may name.
+
+    Raises
+    ------
+    AstraError
+        A field that is missing, unknown, or not what it must be; all faults at once.
+    """
     if not isinstance(document, Mapping):
         raise ConfigError("C051", f"a book must be a JSON object, was {type(document).__name__}", "", _SHAPE)
+    name = document.get("model", "gaussian")
+    if not (isinstance(name, str) and name in models):
+        raise ConfigError("C054", f"model must be one of {', '.join(models)}, was {name!r:.60}", "model")
+    fields = _document(models[name].options)
     try:
-        return model.model_validate(dict(document))
+        return fields.model_validate(dict(document))
     except ValidationError as error:
-        faults: list[AstraError] = [_fault(detail) for detail in error.errors(include_url=False)]
+        faults: list[AstraError] = [_fault(detail, fields) for detail in error.errors(include_url=False)]
     raise faults[0] if len(faults) == 1 else Errors(faults)
 
 
+@cache
+def _document(options: type[BaseModel]) -> type[HeldBook]:
+    """Return the keys of a book file of one model."""
+    made: type[HeldBook] = create_model("BookDocument", __base__=cast("Any", (HeldBook, options)))
+    return made
+
+
 _SHAPE = 'Write {"symbols": ["AAA"], "holdings_usd": [1000000], "covariance_daily": [[0.0004]]} and so on.'
+_DAYS = "Give daily returns as history_return_frac in the file, oldest first, or daily closes with --history."
 
 
-def _fault(detail: Any) -> ConfigError:
+def _fault(detail: Any, fields: type[BaseModel]) -> ConfigError:
     path = [str(part) for part in detail["loc"]]
     where = path[0] + "".join(f"[{part}]" for part in path[1:]) if path else ""
     if detail["type"] == "missing":
         return ConfigError("C052", f"{where} is missing", where, _SHAPE)
     if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where, BookDocument.model_fields, 1)
-        known = ", ".join(BookDocument.model_fields)
+        near = difflib.get_close_matches(where, fields.model_fields, 1)
+        known = ", ".join(fields.model_fields)
         hint = f"Did you mean {near[0]}?" if near else f"Known fields: {known}."
         return ConfigError("C053", f'unknown field "{where}"', where, hint)
     message = detail["msg"].removeprefix("Value error, ")

@@ -266,41 +266,57 @@ def prior_covariance(symbols: tuple[str, ...], history: DailyHistory | None) -> 
     inside = np.array([i for i, symbol in enumerate(symbols) if symbol in column], dtype=np.int64)
     if not inside.size:
         return covariance, has_history
-    returns = log_returns(symbols, history)[:, inside]
-    count = np.isfinite(returns).sum(axis=0).astype(np.float64)
-    returns = np.nan_to_num(returns, nan=0.0)
-    scaled = returns * np.sqrt(_inverse(count))
-    products = np.einsum("ti,tj->ij", scaled, scaled)
-    enough = (count >= RETURNS_NEEDED) & (products.diagonal() > 0.0)
-    products *= np.multiply.outer(enough, enough)
+    products, enough = covariance_of_days(log_returns(symbols, history)[:, inside])
     covariance[np.ix_(inside, inside)] = products
     has_history[inside] = enough
     return covariance, has_history
 
 
+def covariance_of_days(returns_daily: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Uncentred covariance of daily log returns, shape (n_days, n), every day weighing the same.
+
+    Returns
+    -------
+    covariance_daily : FloatArray, shape (n, n)
+        Zero for a symbol without enough days; days on which it is NaN do not count for it.
+    is_enough : BoolArray, shape (n,)
+        At least 20 returns, not all zero.
+    """
+    count = np.isfinite(returns_daily).sum(axis=0).astype(np.float64)
+    returns = np.nan_to_num(returns_daily, nan=0.0)
+    scaled = returns * np.sqrt(_inverse(count))
+    products: FloatArray = np.einsum("ti,tj->ij", scaled, scaled)
+    enough: BoolArray = (count >= RETURNS_NEEDED) & (products.diagonal() > 0.0)
+    products *= np.multiply.outer(enough, enough)
+    return products, enough
+
+
 def close_to_close_ratio(
-    covariance_daily: FloatArray, close_usd: FloatArray, weights: FloatArray
+    covariance_daily: FloatArray, returns_daily: FloatArray, weights: FloatArray
 ) -> FloatArray:
     """Volatility of portfolios from daily closes over what a covariance says of them.
 
     Below 1 the covariance overstates: minute returns of a hedged spread carry noise that is gone by the
-    close.
+    close. Of n days the standard error is ``1 / sqrt(2 n)`` of the ratio.
 
     Parameters
     ----------
     covariance_daily : FloatArray, shape (n, n)
-    close_usd : FloatArray, shape (n_days, n)
-        Daily closes of the days the covariance was taken from.
+    returns_daily : FloatArray, shape (n_days, n)
+        Log returns from close to close, of the days the covariance was taken from; NaN where unknown.
     weights : FloatArray, shape (n_portfolios, n)
-        Holdings per USD, one portfolio a row (unit vectors for names, (1, -b) for spreads).
+        Holdings, one portfolio a row (unit vectors for names, (1, -b) for spreads); no scale matters.
 
     Returns
     -------
     FloatArray, shape (n_portfolios,)
-        NaN where the covariance says zero.
+        Over the days on which all that is held is known; NaN without any, or where the covariance says zero.
     """
-    returns = np.diff(np.log(close_usd), axis=0)
-    realised = np.sqrt(np.mean((returns @ weights.T) ** 2, axis=0))
-    said = np.sqrt(np.einsum("pi,ij,pj->p", weights, covariance_daily, weights))
-    ratio: FloatArray = np.divide(realised, said, out=np.full(len(weights), np.nan), where=said > 0.0)
+    counts = np.isnan(returns_daily).astype(np.float64) @ (weights != 0.0).T == 0.0
+    squares = np.where(counts, np.nan_to_num(returns_daily, nan=0.0) @ weights.T, 0.0) ** 2
+    n_days = counts.sum(axis=0)
+    said = np.einsum("pi,ij,pj->p", weights, covariance_daily, weights)
+    nothing = np.full(len(weights), np.nan)
+    realised = np.divide(squares.sum(axis=0), n_days, out=nothing.copy(), where=n_days > 0)
+    ratio: FloatArray = np.sqrt(np.divide(realised, said, out=nothing, where=said > 0.0))
     return ratio

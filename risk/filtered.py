@@ -6,16 +6,14 @@ symbols so that their dependence is kept, and lets each symbol's variance run fr
 
     εₜ = σₜ zₜ,   σ²ₜ₊₁ = ω + α ε²ₜ + β σ²ₜ,   scenario = exp(Σ εₜ) − 1 over the horizon.
 
-Barone-Adesi, Giannopoulos and Vosper (1999). Fits are by quasi maximum likelihood (package ``arch``), at the
-start of a session and not at every one; a symbol whose fit fails, or explodes, is filtered by exponential
-weights of 0.94, which is ω = 0, α = 0.06, β = 0.94.
+Barone-Adesi, Giannopoulos and Vosper (1999). Fits (``risk/garch.py``) are made at the start of a session,
+each symbol's every so many of them and not all in the same one; a symbol whose fit fails, or explodes, is
+filtered by exponential weights of 0.94, which is ω = 0, α = 0.06, β = 0.94.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -23,13 +21,9 @@ from pydantic import Field, field_validator
 from engine.events import FloatArray, IntArray
 from engine.kernel import kernel
 from engine.oversight import Prepared
+from risk.garch import fit_garch
 from risk.historical import HistoricalVarOptions, ScenarioVar, is_complete
 
-#: ω, α, β of exponential weights.
-EXPONENTIAL: Final = (0.0, 0.06, 0.94)
-#: A fit with α + β above this has no long-run variance to speak of.
-_PERSISTENCE_MAX = 0.9995
-_FIT_STEPS = 200
 # Rows of the memory: parameters by symbol, and sessions since they were fitted.
 _OMEGA, _ALPHA, _BETA, _AGE = 0, 1, 2, 3
 _N_ROWS = 4
@@ -65,11 +59,13 @@ class FilteredHistoricalVarOptions(HistoricalVarOptions):
             return Prepared(scenarios, kept)
         window = returns_daily[-self.window_days :]
         complete = np.flatnonzero(is_complete(window))
+        is_first = np.isnan(kept[_AGE])
         kept[_AGE] += 1.0
         for i in complete.tolist():
             if not kept[_AGE, i] < self.refit_sessions:
                 kept[:_AGE, i] = fit_garch(window[:, i])
-                kept[_AGE, i] = 0.0
+                # The first life of a fit differs by symbol: no later session has to make all of them.
+                kept[_AGE, i] = i % self.refit_sessions if is_first[i] else 0.0
         returns = np.ascontiguousarray(window[:, complete].T)
         shocks, variance = filter_shocks(returns, kept[:_AGE, complete])
         scenarios[complete] = simulate(shocks, variance, kept[:_AGE, complete], self._days())
@@ -150,30 +146,6 @@ def simulate(shocks: FloatArray, variance: FloatArray, garch: FloatArray, days: 
                 v = omega + alpha * step * step + beta * v
             out[i, s] = np.expm1(total)
     return out
-
-
-def fit_garch(returns: FloatArray) -> tuple[float, float, float]:
-    """Fit a GARCH(1,1) without mean to the daily returns of one symbol, shape (n_days,).
-
-    Returns
-    -------
-    omega, alpha, beta : float
-        Exponential weights if the search does not end, or ends where the variance has no level.
-    """
-    from arch.univariate import GARCH, ZeroMean
-
-    scale = math.sqrt(float(np.mean(returns * returns)))
-    model = ZeroMean(returns / scale, volatility=GARCH(p=1, o=0, q=1), rescale=False)
-    try:
-        with np.errstate(all="ignore"):
-            fit = model.fit(disp="off", show_warning=False, options={"maxiter": _FIT_STEPS})
-    except (ValueError, ArithmeticError, np.linalg.LinAlgError):
-        return EXPONENTIAL
-    omega, alpha, beta = (float(value) for value in fit.params.to_numpy())
-    is_sound = fit.convergence_flag == 0 and math.isfinite(omega + alpha + beta)
-    if not is_sound or alpha + beta > _PERSISTENCE_MAX:
-        return EXPONENTIAL
-    return omega * scale * scale, alpha, beta
 
 
 def build_filtered_historical(options: FilteredHistoricalVarOptions, symbols: Sequence[str]) -> ScenarioVar:

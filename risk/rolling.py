@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 import numpy as np
 
@@ -11,7 +13,7 @@ from risk.factor import market_of
 from risk.historical import is_complete
 
 #: As the engine shrinks at least.
-_SHRINK_FRAC = 1e-6
+SHRINK_FRAC: Final = 1e-6
 
 
 class DailyRisk(msgspec.Struct, frozen=True):
@@ -23,11 +25,14 @@ class DailyRisk(msgspec.Struct, frozen=True):
         Of one day, at each close; 0 for a flat book, NaN when unknown.
     pnl_usd : FloatArray, shape (n_days,)
         Of the frozen book to the next close, without costs.
+    reason : tuple of str
+        Why VaR is unknown, by day; empty where it is known.
     """
 
     var_usd: FloatArray
     es_usd: FloatArray
     pnl_usd: FloatArray
+    reason: tuple[str, ...]
 
 
 def market_of_days(window: FloatArray) -> Market:
@@ -38,7 +43,7 @@ def market_of_days(window: FloatArray) -> Market:
     known: BoolArray = is_complete(window)
     returns = np.where(known, window, 0.0)
     covariance = np.einsum("ti,tj->ij", returns, returns) / len(window)
-    return market_of(covariance, known, _SHRINK_FRAC).market
+    return market_of(covariance, known, SHRINK_FRAC).market
 
 
 def with_scenarios(
@@ -92,14 +97,16 @@ def roll(
     n_days = max(len(returns_daily) - window_days, 0)
     var_usd, es_usd, pnl_usd = (np.full(n_days, np.nan) for _ in range(3))
     memory = np.empty((0, 0))
+    reasons: list[str] = []
     for day in range(n_days):
         window = returns_daily[day : day + window_days]
         market, memory = with_scenarios(model, market_of_days(window), window, memory)
         held = holdings_usd[day + window_days]
         report = model.measure(held, market)
         var_usd[day], es_usd[day] = report.var_usd, report.es_usd
+        reasons.append(report.reason)
         pnl_usd[day] = one_day_pnl_usd(held, returns_daily[day + window_days])
-    return DailyRisk(var_usd, es_usd, pnl_usd)
+    return DailyRisk(var_usd, es_usd, pnl_usd, tuple(reasons))
 
 
 def one_day_pnl_usd(holdings_usd: FloatArray, return_log: FloatArray) -> float:

@@ -93,7 +93,7 @@ def stretch_losses_usd(holdings_usd: FloatArray, returns_daily: FloatArray, leng
     if length_days < 1 or length_days > len(returns):
         return np.empty(0)
     sums = np.lib.stride_tricks.sliding_window_view(returns, length_days, axis=0).sum(axis=-1)
-    losses: FloatArray = -(np.expm1(sums) @ holdings_usd[held])
+    losses: FloatArray = 0.0 - np.expm1(sums) @ holdings_usd[held]  # no loss is 0, not -0
     return losses
 
 

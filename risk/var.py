@@ -251,7 +251,8 @@ class VarOptions(BaseModel):
     @field_validator("confidence")
     @classmethod
     def _whole_basis_points(cls, value: float) -> float:
-        if abs(value * 10_000 - round(value * 10_000)) > 1e-6:
+        points = round(value * 10_000)
+        if abs(value * 10_000 - points) > 1e-6 or points == 10_000:
             raise ValueError(f"confidence must be a whole number of basis points, was {value}")
         return value
 

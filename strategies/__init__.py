@@ -15,12 +15,12 @@ PART_OF = "astra-quant"
 #: Strategies by the ``kind`` of the configuration. The contract tests run the examples of each options
 #: schema, on the symbols AAA, BBB, CCC and DDD.
 REGISTRY: dict[str, Plugin[Strategy]] = {
-    "basis": Plugin(BasisOptions, Basis),
-    "convertible": Plugin(ConvertibleOptions, Convertible),
-    "correlation": Plugin(CorrelationOptions, Correlation),
+    "basis": Plugin(BasisOptions, Basis, "bp"),
+    "convertible": Plugin(ConvertibleOptions, Convertible, "vol pt"),
+    "correlation": Plugin(CorrelationOptions, Correlation, "corr"),
     "kalman_pairs": Plugin(KalmanPairsOptions, KalmanPairs),
-    "merger": Plugin(MergerOptions, Merger),
-    "outrights": Plugin(OutrightsOptions, Outrights),
-    "treasury": Plugin(TreasuryOptions, Treasury),
+    "merger": Plugin(MergerOptions, Merger, "bp"),
+    "outrights": Plugin(OutrightsOptions, Outrights, "bp"),
+    "treasury": Plugin(TreasuryOptions, Treasury, "bp"),
     "zscore_pairs": Plugin(ZscorePairsOptions, ZscorePairs),
 }

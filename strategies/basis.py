@@ -10,10 +10,12 @@ LONG is long the fund and short the future: the future is dear. docs/maths/basis
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Literal, Self
 
 import numpy as np
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 from engine.errors import ConfigError
@@ -114,6 +116,7 @@ class Basis:
     """The strategy; its spreads are the contracts, in the order of the configuration.
 
     Of the contracts of a fund only the front one is entered: the first to expire in more than ``roll_days``.
+    The contracts of a fund are a chain: none is entered on a bar that does not leave the one that is held.
     The hedge is unit for unit, so that both legs are the same thing at expiry: b = F/(q S), frozen at entry.
     In outlooks and signals ``z`` is the mispricing in basis points of the fund, ``beta`` the quote ratio,
     ``alpha`` the fair value and ``innovation`` the mispricing, both in points.
@@ -133,16 +136,19 @@ class Basis:
 
     def __init__(self, options: BasisOptions, context: StrategyContext) -> None:
         self.name = context.name
-        self.spreads = pair_spreads(options.pairs, context)
+        spreads = pair_spreads(options.pairs, context)
         self._options = options
-        self._legs = pair_legs(self.spreads, context)
-        self._futures = _futures(self.spreads, self._legs, context)
+        self._legs = pair_legs(spreads, context)
+        self._futures = _futures(spreads, self._legs, context)
+        self.spreads = _chained(spreads, self._futures)
         _require_time_to_leave(self._futures, options.roll_days, context)
         ratio = options.quote_ratio
         self._ratio = np.array([ratio[p] if isinstance(ratio, dict) else ratio for p in options.pairs])
         self._expiry_day: IntArray = np.array([future.expiry_day for future in self._futures])
         is_same_fund = self._legs[0] == self._legs[0][:, np.newaxis]
         self._is_ahead = is_same_fund & (self._expiry_day < self._expiry_day[:, np.newaxis])
+        chains = np.array([spread.chain for spread in self.spreads])
+        self._is_same_chain: BoolArray = chains == chains[:, np.newaxis]
         self._horizon_days = context.horizon_days
         n = len(self.spreads)
         self._quotes: FloatArray = np.full((2, n), np.nan)
@@ -163,9 +169,12 @@ class Basis:
         may_hold = self._days > options.roll_days
         is_front = may_hold & ~(self._is_ahead & may_hold).any(axis=1)
         is_wide = (size > options.entry_frac) & (size <= options.mispricing_max_frac)
-        enters = is_seen & (side == 0.0) & is_front & is_wide
         is_wanted = side * mispriced > options.exit_frac
         leaves = is_seen & (side != 0.0) & ~(is_wanted & may_hold)
+        # What is to be rolled has to wait for a bar, and the next contract of the chain with it.
+        stays = (side != 0.0) & ~leaves & (self._days >= 0.0)
+        is_free = ~(self._is_same_chain & stays).any(axis=1)
+        enters = is_seen & (side == 0.0) & is_front & is_wide & is_free
         if not (enters | leaves).any():
             return ()
         self._side = np.where(enters, np.sign(mispriced), np.where(leaves, 0.0, side))
@@ -273,6 +282,17 @@ def _futures(spreads: tuple[Spread, ...], legs: IntArray, context: StrategyConte
                 "The difference of two currencies is no mispricing. Take a fund in the future's currency.",
             )
     return tuple(listed[x] for x in legs[1].tolist())
+
+
+def _chained(spreads: tuple[Spread, ...], futures: tuple[Instrument, ...]) -> tuple[Spread, ...]:
+    """Put the contracts of each fund into a chain; of contracts that expire together each has its own."""
+    beside: Counter[tuple[str, int]] = Counter()
+    chained = []
+    for spread, future in zip(spreads, futures, strict=True):
+        place = spread.y, future.expiry_day
+        chained.append(replace(spread, chain=f"{spread.y}-{beside[place]}"))
+        beside[place] += 1
+    return tuple(chained)
 
 
 def _require_time_to_leave(futures: tuple[Instrument, ...], roll_days: int, context: StrategyContext) -> None:

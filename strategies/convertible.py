@@ -25,6 +25,8 @@ _IMPLIED: Final = 0
 _DELTA: Final = 1
 _FAIR: Final = 2
 _POINTS: Final = 100.0
+#: Rates of a bond model are continuous, actual/365.
+_DAYS_PER_YEAR: Final = 365.0
 
 
 class ConvertibleOptions(BaseModel):
@@ -159,8 +161,10 @@ class Convertible:
         implied, delta, fair = self._values
         bond, stock = self._prices
         ratio = delta * stock / bond
-        reached = np.clip(self._horizon_days / np.maximum(self._days, 1.0), 0.0, 1.0)
-        earned = (fair / bond - 1.0) / (1.0 + ratio) * reached
+        days = np.maximum(self._days, 1.0)
+        ahead_days = np.minimum(self._horizon_days, days)
+        cheap, drift = fair / bond - 1.0, self._drift_frac(bond, ratio)
+        earned = (cheap * ahead_days / days + drift * ahead_days / _DAYS_PER_YEAR) / (1.0 + ratio)
         return Outlook(
             side=self._side,
             z=np.where(self._is_seen, _POINTS * (self._vol - implied), np.nan),
@@ -172,6 +176,16 @@ class Convertible:
             expected_return_frac=np.where(np.isfinite(earned), earned, 0.0),
             frozen_usd_ratio=np.where(self._side != 0.0, self._hedged * stock / bond, ratio),
         )
+
+    def _drift_frac(self, bond: FloatArray, ratio: FloatArray) -> FloatArray:
+        """Return what a fair hedged bond gains in price, per year and USD of it: what it costs to carry.
+
+        The bond grows at the rate less its coupon, the stock that is sold at the rate less dividends and fee.
+        """
+        rate_frac, bonds = self._options.rate_frac, self._bonds
+        coupon = np.array([one.coupon_frac * one.quote_face_usd for one in bonds])
+        stock_frac = rate_frac - np.array([one.dividend_frac + one.borrow_frac for one in bonds])
+        return np.asarray(rate_frac - coupon / bond - ratio * stock_frac, dtype=np.float64)
 
     def state(self) -> State:
         """Return sides and hedges, the last prices and what they say, and the closes of the window."""

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engine.errors import ConfigError
+from strategies import convertible_rights as rights
 
 #: Volatilities between which an implied one is looked for. Below the first the debt's spread outweighs what
 #: volatility adds, so that a price may have two of them.
@@ -23,8 +24,10 @@ VOL_MIN_FRAC: Final = 0.10
 VOL_MAX_FRAC: Final = 3.00
 #: A hundredth of a volatility point.
 _VOL_TOLERANCE: Final = 1e-4
-#: Of the stock price, for the differences that delta and gamma are.
+#: Of the stock price, for the differences that delta and gamma are: the least and the most.
 _BUMP_FRAC: Final = 0.01
+_BUMP_MAX_FRAC: Final = 0.5
+_DAYS_PER_YEAR: Final = 365.0
 
 
 class ConvertibleTerms(BaseModel):
@@ -55,6 +58,8 @@ class ConvertibleTerms(BaseModel):
         le=VOL_MAX_FRAC,
         description="Volatility it is worth; absent: the realised one.",
     )
+    calls: tuple[rights.Call, ...] = Field((), description="When the company may redeem it, by date.")
+    puts: tuple[rights.Put, ...] = Field((), description="When the holder may give it back, by date.")
 
     @property
     def name(self) -> str:
@@ -79,6 +84,8 @@ class ConvertibleTerms(BaseModel):
     def _is_a_pair(self) -> Self:
         if self.symbol == self.stock:
             raise ValueError(f"stock must differ from symbol, was {self.stock!r} for both")
+        rights.require_order("calls", self.calls, self.maturity)
+        rights.require_order("puts", self.puts, self.maturity)
         return self
 
 
@@ -110,8 +117,10 @@ class BondModel:
     def __init__(self, terms: ConvertibleTerms, rate_frac: float, steps: int, day: int) -> None:
         self._ql = ql = quantlib()
         self._terms = terms
-        self._today = _date(ql, dt.date(1970, 1, 1) + dt.timedelta(days=day))
+        self._date = dt.date(1970, 1, 1) + dt.timedelta(days=day)
+        self._today = _date(ql, self._date)
         self._stock, self._vol = ql.SimpleQuote(1.0), ql.SimpleQuote(VOL_MIN_FRAC)
+        self._root_dt = math.sqrt((terms.maturity - self._date).days / _DAYS_PER_YEAR / steps)
         self._settle()
         self._bond = self._build(rate_frac, steps)
         self.accrued: float = self._bond.accruedAmount() * self._scale
@@ -121,7 +130,33 @@ class BondModel:
         return self._terms.quote_face_usd / 100.0
 
     def price(self, stock_usd: float, vol_frac: float) -> float:
-        """Return the clean price, in units of the quote; NaN if no tree can be built."""
+        """Return the clean price, in units of the quote; NaN if no tree can be built.
+
+        Of a bond with calls or puts it is the mean of the tree's prices a quarter of a node's distance to
+        both sides: the tree's error swings with the place of its nodes, once in each distance.
+        """
+        step = 0.25 * self._node_frac(vol_frac) * stock_usd
+        if step == 0.0:
+            return self._clean(stock_usd, vol_frac)
+        return 0.5 * (self._clean(stock_usd + step, vol_frac) + self._clean(stock_usd - step, vol_frac))
+
+    def delta(self, stock_usd: float, vol_frac: float) -> float:
+        """Return dP/dS in units of the quote: central, over 1% of the stock price to both sides.
+
+        Of a bond with calls or puts over the distance of two nodes, so that the tree's error cancels out.
+        """
+        step = self._bump_frac(vol_frac) * stock_usd
+        up, down = (self._clean(stock_usd + sign * step, vol_frac) for sign in (1.0, -1.0))
+        return (up - down) / (2.0 * step)
+
+    def gamma(self, stock_usd: float, vol_frac: float) -> float:
+        """Return d2P/dS2 in units of the quote, over the same step as ``delta``."""
+        step = self._bump_frac(vol_frac) * stock_usd
+        up, here, down = (self._clean(stock_usd + sign * step, vol_frac) for sign in (1.0, 0.0, -1.0))
+        return (up - 2.0 * here + down) / step**2
+
+    def _clean(self, stock_usd: float, vol_frac: float) -> float:
+        """Return the clean price of the tree itself, in units of the quote; NaN if none can be built."""
         self._settle()
         self._stock.setValue(stock_usd)
         self._vol.setValue(vol_frac)
@@ -131,17 +166,13 @@ class BondModel:
             return math.nan
         return npv * self._scale - self.accrued
 
-    def delta(self, stock_usd: float, vol_frac: float) -> float:
-        """Return dP/dS in units of the quote: central, over 1% of the stock price to both sides."""
-        step = _BUMP_FRAC * stock_usd
-        up, down = (self.price(stock_usd + sign * step, vol_frac) for sign in (1.0, -1.0))
-        return (up - down) / (2.0 * step)
+    def _node_frac(self, vol_frac: float) -> float:
+        """Distance of two nodes, of the stock price: sigma sqrt(dt); 0 for a bond without kinks."""
+        terms = self._terms
+        return min(vol_frac * self._root_dt, _BUMP_MAX_FRAC) if terms.calls or terms.puts else 0.0
 
-    def gamma(self, stock_usd: float, vol_frac: float) -> float:
-        """Return d2P/dS2 in units of the quote, over the same step as ``delta``."""
-        step = _BUMP_FRAC * stock_usd
-        up, here, down = (self.price(stock_usd + sign * step, vol_frac) for sign in (1.0, 0.0, -1.0))
-        return (up - 2.0 * here + down) / step**2
+    def _bump_frac(self, vol_frac: float) -> float:
+        return max(_BUMP_FRAC, self._node_frac(vol_frac))
 
     def implied_vol(self, clean: float, stock_usd: float) -> float:
         """Return the volatility at which the model has this price.
@@ -182,12 +213,21 @@ class BondModel:
                 ql.BlackConstantVol(today, ql.NullCalendar(), ql.QuoteHandle(self._vol), year)
             ),
         )
-        maturity = _date(ql, terms.maturity)
-        schedule = self._schedule(maturity)
-        bond = ql.ConvertibleFixedCouponBond(
-            ql.AmericanExercise(today, maturity),
+        schedule = self._schedule(_date(ql, terms.maturity))
+        bond = self._instrument(schedule, ql.CallabilitySchedule())
+        if terms.calls or terms.puts:
+            bond = self._instrument(schedule, self._rights(bond, schedule, rate_frac, steps))
+        spread = ql.QuoteHandle(ql.SimpleQuote(terms.credit_spread_frac))
+        bond.setPricingEngine(ql.BinomialConvertibleEngine(process, "lr", steps, spread))
+        return bond
+
+    def _instrument(self, schedule: Any, callable_when: Any) -> Any:
+        """Return the bond, per 100 of face, with its rights to end early."""
+        ql, terms = self._ql, self._terms
+        return ql.ConvertibleFixedCouponBond(
+            ql.AmericanExercise(self._today, schedule.endDate()),
             100.0 / terms.face_usd * terms.conversion_ratio,
-            ql.CallabilitySchedule(),
+            callable_when,
             schedule[0],
             0,
             [terms.coupon_frac],
@@ -195,9 +235,26 @@ class BondModel:
             schedule,
             100.0,
         )
-        spread = ql.QuoteHandle(ql.SimpleQuote(terms.credit_spread_frac))
-        bond.setPricingEngine(ql.BinomialConvertibleEngine(process, "lr", steps, spread))
-        return bond
+
+    def _rights(self, bond: Any, schedule: Any, rate_frac: float, steps: int) -> Any:
+        """Return calls and then puts: where both are exercised, the holder is paid."""
+        ql, terms, today = self._ql, self._terms, self._today
+        coupon = 100.0 * terms.coupon_frac / terms.coupons_per_year
+        nodes = rights.Nodes(
+            schedule.endDate() - today,
+            steps,
+            coupon,
+            [date - today for date in schedule if date > today],
+            lambda day: bond.accruedAmount(today + day),
+        )
+        found = ql.CallabilitySchedule()
+        most = rights.most(terms.calls, self._date, nodes)
+        least = rights.least(terms.puts, self._date, nodes, rate_frac + terms.credit_spread_frac)
+        for kind, limits in ((ql.Callability.Call, most), (ql.Callability.Put, least)):
+            for day, cash in limits:
+                price = ql.BondPrice(cash, ql.BondPrice.Dirty)
+                found.append(ql.Callability(price, kind, today + day))
+        return found
 
     def _schedule(self, maturity: Any) -> Any:
         """Return the coupon dates from the last one on or before today, counted back from the maturity.

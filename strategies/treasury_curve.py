@@ -1,4 +1,4 @@
-"""Par yield curves: duration and convexity of a par bond, and the roll-down of a position."""
+"""Par yield curves: duration of a par bond, and the roll-down of a position."""
 
 from __future__ import annotations
 
@@ -27,21 +27,6 @@ def par_duration_years(yield_pct: FloatArray, maturity_years: FloatArray) -> Flo
     # (1 - v^n)/y loses its digits near zero; expm1 keeps them, and y = 0 has the limit n/2.
     slope = -np.expm1(-n * np.log1p(y / PERIODS))
     return np.asarray(np.divide(slope, y, out=n / PERIODS, where=y != 0.0), dtype=np.float64)
-
-
-def par_convexity_years2(yield_pct: FloatArray, maturity_years: FloatArray) -> FloatArray:
-    """Return the convexity of par bonds: ``sum k (k+1) C_k v^k / (4 (1 + y/2)^2)`` per unit of price.
-
-    ``C_k`` is the flow of half-year k per 1 of price, ``v = 1 / (1 + y/2)``.
-    """
-    out = np.empty(np.shape(yield_pct), dtype=np.float64)
-    for i, (y_pct, years) in enumerate(zip(yield_pct, maturity_years, strict=True)):
-        half = y_pct / 100.0 / PERIODS
-        k = np.arange(1, round(PERIODS * years) + 1, dtype=np.float64)
-        flow = np.full(k.size, half)
-        flow[-1] += 1.0
-        out[i] = np.sum(k * (k + 1.0) * flow * (1.0 + half) ** (-k - 2.0)) / PERIODS**2
-    return out
 
 
 def roll_pct(yield_pct: FloatArray, maturity_years: FloatArray, horizon_days: float) -> FloatArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 from engine.app.config import Config, load
 from engine.app.config_tables import FundingTable
 from engine.app.source import open_source
-from engine.app.verbs.options import bad_argument, read_json
+from engine.app.verbs.options import bad_argument, no_configuration, read_json
 from engine.app.wiring import instruments_of, quotes_of
-from engine.book import Funding
+from engine.carry import Funding
 from engine.errors import AstraError, ConfigError, DataError, Errors
 from engine.events import CLOSE, BarSlice, FloatArray
 from engine.layout import Instrument
@@ -30,13 +30,10 @@ _SHAPE: Final = (
 class Position(msgspec.Struct, frozen=True):
     """One position; ``shares`` and ``price_usd`` (of one unit) are None where only its value is known."""
 
-    symbol: str
+    instrument: Instrument
     shares: float | None
     price_usd: float | None
     notional_usd: float
-    sector: str
-    role: str
-    is_funded: bool = True
 
 
 class PricedBook(msgspec.Struct, frozen=True):
@@ -50,19 +47,29 @@ class PricedBook(msgspec.Struct, frozen=True):
 class HeldPosition(BaseModel):
     """A position of a file: shares and price, or what they come to; short is negative."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     shares: FiniteFloat | None = None
     price_usd: FiniteFloat | None = Field(default=None, gt=0.0)
     notional_usd: FiniteFloat | None = None
     sector: str = ""
     role: str = ""
+    borrow_bps: FiniteFloat | None = Field(default=None, ge=0.0, le=100_000.0)
+    income_frac: FiniteFloat = Field(default=0.0, ge=-0.1, le=1.0)
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> Self:
-        has_both = self.shares is not None and self.price_usd is not None
-        has_one = self.shares is not None or self.price_usd is not None
-        if has_one != has_both or has_both == (self.notional_usd is not None):
+        shares, price_usd, notional_usd = self.shares, self.price_usd, self.notional_usd
+        if shares is not None and price_usd is not None:
+            if notional_usd is not None:
+                said = f"{shares:,g} shares at {price_usd:,g} are {shares * price_usd:,.2f}"
+                raise ValueError(
+                    f"says its value twice: {said}, notional_usd was {notional_usd:,.2f}; keep one"
+                )
+        elif shares is not None or price_usd is not None:
+            has, lacks = ("shares", "price_usd") if price_usd is None else ("price_usd", "shares")
+            raise ValueError(f"has {has} and no {lacks}: give both, or notional_usd alone")
+        elif notional_usd is None:
             raise ValueError("needs shares and price_usd, or notional_usd in their place")
         return self
 
@@ -71,21 +78,28 @@ class HeldPosition(BaseModel):
         value = self.notional_usd
         if value is None:
             value = (self.shares or 0.0) * (self.price_usd or 0.0)
-        return Position(symbol, self.shares, self.price_usd, value, self.sector, self.role)
+        what = Instrument(
+            symbol,
+            sector=self.sector,
+            role=self.role,
+            borrow_bps=self.borrow_bps,
+            income_frac=self.income_frac,
+        )
+        return Position(what, self.shares, self.price_usd, value)
 
 
 class BookFile(BaseModel):
     """The keys of a book file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     positions: dict[str, HeldPosition] = Field(min_length=1)
     equity_usd: FiniteFloat | None = Field(default=None, gt=0.0)
     funding: FundingTable = FundingTable()
 
 
-def read_priced_book(path: Path) -> PricedBook:
-    """Read a book from a JSON file, or from a configuration.
+def read_priced_book(path: Path, overrides: Sequence[str] | None = None) -> PricedBook:
+    """Read a book from a JSON file, or from a configuration with ``overrides``, as after ``--set``.
 
     Raises
     ------
@@ -94,7 +108,9 @@ def read_priced_book(path: Path) -> PricedBook:
         have no price of something held.
     """
     if path.suffix == ".toml":
-        return asyncio.run(_of_config(load(path)))
+        return asyncio.run(_of_config(load(path, overrides or ())))
+    if overrides:
+        raise no_configuration(path)
     return book_of(read_json(path))
 
 
@@ -112,21 +128,24 @@ def book_of(document: Any) -> PricedBook:
         book = BookFile.model_validate(dict(document))
     except ValidationError as error:
         faults: list[AstraError] = [_fault(detail) for detail in error.errors(include_url=False)]
+        faults[-1].detail = _SHAPE
         raise faults[0] if len(faults) == 1 else Errors(faults) from None
     positions = [held.priced(symbol) for symbol, held in book.positions.items()]
     return PricedBook(positions, Funding(**book.funding.model_dump()), book.equity_usd)
 
 
 def _fault(detail: Any) -> ConfigError:
-    where = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "missing":
-        return ConfigError("C240", f"{where} is missing", where, _SHAPE)
-    if detail["type"] == "extra_forbidden":
-        return ConfigError("C240", f"{where} is not a key of a book file", where, _SHAPE)
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    if detail["type"] == "value_error":
-        return ConfigError("C240", f"{where} {message}", where, _SHAPE)
-    return ConfigError("C240", f"{where}: {message.lower()}, was {detail['input']!r:.60}", where, _SHAPE)
+    where, kind = ".".join(str(part) for part in detail["loc"]), detail["type"]
+    if kind == "missing":
+        what = f"{where} is missing"
+    elif kind == "extra_forbidden":
+        what = f"{where} is not a key of a book file"
+    elif kind == "value_error":
+        what = f"{where} {str(detail['msg']).removeprefix('Value error, ')}"
+    else:
+        wanted = "must be an object" if kind in {"model_type", "dict_type"} else str(detail["msg"]).lower()
+        what = f"{where}: {wanted}, was {detail['input']!r:.60}"
+    return ConfigError("C240", what, where)
 
 
 async def _of_config(config: Config) -> PricedBook:
@@ -140,13 +159,11 @@ async def _of_config(config: Config) -> PricedBook:
         hint = "Without a price there is no notional, and a total that leaves it out would mislead."
         raise DataError("D050", f"the bars have no price of {', '.join(unpriced)}", config.source.name, hint)
     known = {instrument.symbol: instrument for instrument in instruments_of(config)}
-    positions = [_position(s, shares, prices[s], known.get(s) or Instrument(s)) for s, shares in held.items()]
+    positions = [
+        Position(known.get(symbol) or Instrument(symbol), shares, prices[symbol], shares * prices[symbol])
+        for symbol, shares in held.items()
+    ]
     return PricedBook(positions, Funding(**config.funding.model_dump()), config.book.equity_usd)
-
-
-def _position(symbol: str, shares: float, price_usd: float, what: Instrument) -> Position:
-    value_usd = shares * price_usd
-    return Position(symbol, shares, price_usd, value_usd, what.sector, what.role, what.is_funded)
 
 
 async def _last_prices(config: Config) -> dict[str, float]:

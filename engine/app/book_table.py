@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from engine.app.book_input import Position, PricedBook
 from engine.app.render import percent, usd
-from engine.book import Funding
+from engine.carry import Funding
 
 _DAYS_PER_YEAR: Final = 365
 
 POSITIONS: Final = ("symbol", "shares", "price", "notional", "type", "sector", "role")
 SECTORS: Final = ("sector", "long", "short", "net", "net / gross")
-FUNDING: Final = ("symbol", "type", "rate", "a day")
+FUNDING: Final = ("symbol", "type", "rate", "income", "a day")
 TOTALS: Final = ("total", "value")
 
 
@@ -27,11 +27,11 @@ def describe(book: PricedBook) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``positions`` (each with ``funding_frac`` a year and ``funding_daily_usd``, cash received, so what is
-        paid is negative), ``gross_usd``, ``net_usd``, ``net_of_gross_frac``, ``equity_usd``,
-        ``gross_of_equity_frac``, ``sectors`` by name, and ``funding``: ``daily_usd``, ``annual_usd`` (365
-        days), and ``hurdle_frac``, what the book must earn a year to pay for itself, as a share of equity;
-        figures that need an equity are None without one.
+        ``positions`` (each with ``funding_frac`` of financing, actual/360, ``income_frac``, actual/365, and
+        ``funding_daily_usd`` of both: cash received, so what is paid is negative), ``gross_usd``,
+        ``net_usd``, ``net_of_gross_frac``, ``equity_usd``, ``gross_of_equity_frac``, ``sectors`` by name, and
+        ``funding``: ``daily_usd``, ``annual_usd`` (365 days), and ``hurdle_frac``, what the book must earn a
+        year to pay for itself, as a share of equity; figures that need an equity are None without one.
     """
     positions = [_row(one, book.funding) for one in book.positions]
     gross_usd = _sum(positions, abs)
@@ -57,19 +57,20 @@ def describe(book: PricedBook) -> dict[str, Any]:
 
 
 def _row(one: Position, funding: Funding) -> dict[str, Any]:
-    value_usd = one.notional_usd
-    is_financed = one.is_funded and value_usd != 0.0
-    rate_frac = -funding.long_frac if value_usd > 0.0 else funding.short_frac
+    value_usd, what = one.notional_usd, one.instrument
+    long_frac, short_frac = funding.rates(what)
+    side = (value_usd > 0.0) - (value_usd < 0.0)
     return {
-        "symbol": one.symbol,
+        "symbol": what.symbol,
         "shares": one.shares,
         "price_usd": one.price_usd,
         "notional_usd": value_usd,
-        "type": "long" if value_usd > 0.0 else "short" if value_usd < 0.0 else "flat",
-        "sector": one.sector,
-        "role": one.role,
-        "funding_frac": rate_frac if is_financed else 0.0,
-        "funding_daily_usd": funding.daily_usd(value_usd) if is_financed else 0.0,
+        "type": {1: "long", -1: "short", 0: "flat"}[side],
+        "sector": what.sector,
+        "role": what.role,
+        "funding_frac": {1: -long_frac, -1: short_frac, 0: 0.0}[side],
+        "income_frac": side * what.income_frac,
+        "funding_daily_usd": funding.daily_usd(value_usd, what),
     }
 
 
@@ -147,6 +148,7 @@ def funding_rows(answer: dict[str, Any]) -> list[list[str]]:
             row["symbol"],
             row["type"],
             percent(row["funding_frac"], 3, is_signed=True),
+            percent(row["income_frac"], 3, is_signed=True) if row["income_frac"] else "-",
             f"{row['funding_daily_usd']:+,.2f}",
         ]
         for row in answer["positions"]

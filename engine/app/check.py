@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from engine.app.addresses import MQTT_PASSWORD, REDIS_PASSWORD, is_loopback
 from engine.app.config import Config
-from engine.app.config_errors import symbols_absent
 from engine.app.config_origin import count_given
 from engine.app.config_tables import DAEMON
 from engine.app.keys import HALT_KEY, OPERATOR_KEY, keys_of
 from engine.app.mistakes import find_mistakes
+from engine.app.opening import open_run
 from engine.app.plugins import is_recorded
 from engine.app.sinks import APPRISE_URLS
+from engine.app.source import Source, span_of
 from engine.app.state_folder import StateFolder
+from engine.app.tape_sample import measure
 from engine.app.terminal_text import shown
+from engine.app.wiring import read_history
 from engine.clock import wall_ns
 from engine.commands import Keys
 from engine.events import DAY_NS
 from engine.ports import DailyHistory
 from engine.secret import secret
 from feeds.live_options import YahooOptions
-
-if TYPE_CHECKING:
-    from feeds.check import DataReport
+from feeds.recorded import nothing_accepted
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -65,13 +67,16 @@ def check_all(config: Config) -> Iterator[Checked]:
     """
     n_keys, n_given = count_given(config)
     yield Checked(config.source.name, "ok", f"({n_keys} keys, {n_given} given, the others default)")
-    yield from _data(config)
-    yield from _history(config)
+    source, closes = _opened(config)
+    measured = measure(config, source, closes)
+    yield from _data(config, source)
+    yield from _history(config, closes)
     sizes = [(one.name, len(getattr(one.options, "pairs", ()))) for one in config.strategy]
     names = (f"{name} ({n_pairs} pairs)" if n_pairs else name for name, n_pairs in sizes)
     yield Checked("strategies", "ok", ", ".join(names))
     yield Checked("allocator", "ok" if config.allocator.options else "off", config.allocator.kind)
-    yield from _mistakes(config)
+    for mistake in find_mistakes(config, measured):
+        yield Checked(mistake.name, "mind", mistake.text)
     if _is_for_live(config):
         yield from _live(config)
     else:
@@ -79,14 +84,23 @@ def check_all(config: Config) -> Iterator[Checked]:
     yield _numba_cache()
 
 
-def _mistakes(config: Config) -> Iterator[Checked]:
-    """Tell what desks often get wrong: costs, leverage, pairs, and entries that cannot pay for themselves."""
-    from engine.app.source import open_source
-    from engine.app.tape_sample import measure
+def whole(found: Iterable[Checked]) -> list[Checked]:
+    """Join the lines that go on with a part to it."""
+    parts: list[Checked] = []
+    for one in found:
+        if one.name or not parts:
+            parts.append(one)
+        else:
+            parts[-1] = replace(parts[-1], text=f"{parts[-1].text}; {one.text}")
+    return parts
 
-    source = open_source(config) if is_recorded(config.feed.kind) else None
-    for mistake in find_mistakes(config, measure(config, source, _closes(config))):
-        yield Checked(mistake.name, "mind", mistake.text)
+
+def _opened(config: Config) -> tuple[Source | None, DailyHistory | None]:
+    """Open what a replay would; for bars as they come, read the daily closes before today."""
+    if is_recorded(config.feed.kind):
+        opening = open_run(config)
+        return opening.source, opening.history
+    return None, read_history(config.risk.history, config.symbols, wall_ns() // DAY_NS)
 
 
 def _is_for_live(config: Config) -> bool:
@@ -170,39 +184,37 @@ def _host(url: str) -> str:
     return f"{parts.hostname}:{parts.port or 6379}"
 
 
-def _history(config: Config) -> Iterator[Checked]:
+def _history(config: Config, history: DailyHistory | None) -> Iterator[Checked]:
     """Tell how much of the universe the daily closes cover: the rest warms up on the tape."""
-    if config.risk.history is None:
+    held = [symbol for symbol, shares in config.book.positions.items() if shares != 0.0]
+    if config.risk.history is None or history is None:
         days = getattr(config.risk, "window_days", 0)
         if days:
             yield Checked(
                 "daily closes", "mind", f"none: {config.risk.model} knows no symbol for {days} sessions"
             )
+        yield from _halts_at_once(held)
         return
-    history = _closes(config)
-    if history is not None:
-        n_seen = int(np.isfinite(history.close_usd).any(axis=0).sum())
-        text = f"{n_seen} of {len(config.symbols)} symbols, {len(history.days)} days before the bars"
-        yield Checked(config.risk.history.name, "ok", text)
+    is_seen = np.any(np.isfinite(history.close_usd), axis=0).tolist()
+    text = f"{sum(is_seen)} of {len(config.symbols)} symbols, {len(history.days)} days before the bars"
+    yield Checked(config.risk.history.name, "ok", text)
+    seen = {symbol for symbol, one in zip(history.symbols, is_seen, strict=True) if one}
+    yield from _halts_at_once([symbol for symbol in held if symbol not in seen])
 
 
-def _closes(config: Config) -> DailyHistory | None:
-    """Read the daily closes before the bars; before today, if these come as they happen."""
-    from engine.app.source import open_source
-    from engine.app.wiring import read_history
-
-    is_live = not is_recorded(config.feed.kind)
-    before_day = wall_ns() // DAY_NS if is_live else open_source(config).first_day
-    return read_history(config.risk.history, config.symbols, before_day)
+def _halts_at_once(held: Sequence[str]) -> Iterator[Checked]:
+    """Mind an opening book whose VaR nobody knows at the first bar."""
+    if held:
+        text = f"no daily closes of {', '.join(held)}: VaR is unknown at the first bar, which halts"
+        yield Checked("opening book", "mind", f"{text}; give [risk] history")
 
 
-def _data(config: Config) -> Iterator[Checked]:
+def _data(config: Config, source: Source | None) -> Iterator[Checked]:
     options: Any = config.feed.options
     path: Path | None = getattr(options, "path", None)
-    if not is_recorded(config.feed.kind):
-        yield Checked(
-            "data", "live", f"{config.feed.kind}{_server(config)}, bars as they come: only for astra run"
-        )
+    if source is None:
+        where = f"{config.feed.kind}{_server(config)}"
+        yield Checked("data", "live", f"{where}, bars as they come: only for astra run")
         return
     if path is None:
         yield Checked("data", "ok", f"{config.feed.kind}, made as the run goes")
@@ -210,21 +222,16 @@ def _data(config: Config) -> Iterator[Checked]:
     from feeds.files import FileOptions
 
     if not isinstance(options, FileOptions):
-        from engine.app.source import open_source
-
-        source = open_source(config)
         text = f"{config.feed.kind}: {source.feed.n_rows:,} bars, {source.n_sessions:,} sessions"
         yield Checked(shown(path), "ok", text)
         return
-    from feeds.check import check
+    from feeds.check import check, report_lines
 
-    report = check(
-        path, options.tz, config.universe.calendar, sort=options.sort, bar_min=config.universe.bar_min
-    )
-    present = [one.symbol for one in report.symbols]
-    absent = symbols_absent(config.source, config.symbol_paths, present, str(path))
-    if absent is not None:
-        raise absent
+    from_ns, to_ns = span_of(config)
+    universe = config.universe
+    report = check(options, universe.calendar, bar_min=universe.bar_min, from_ns=from_ns, to_ns=to_ns)
+    if not any(one.bars for one in report.symbols if one.symbol in config.symbols):
+        raise nothing_accepted(report.rejected, str(path))
     first, *others = report_lines(report)
     yield Checked(shown(path), "ok" if report.is_clean else "mind", first)
     unused = [one for one in report.symbols if one.symbol not in config.symbols]
@@ -233,20 +240,6 @@ def _data(config: Config) -> Iterator[Checked]:
         others.append(f"{bars:,} bars of {len(unused)} symbols that this run does not use")
     for line in others:
         yield Checked("", "", line)
-
-
-def report_lines(report: DataReport) -> list[str]:
-    """Say what is in a data set: what there is, then what a replay would not accept."""
-    span = f"{report.first_day}..{report.last_day}, {report.sessions} sessions {report.calendar}"
-    lines = [f"{len(report.symbols)} symbols, {span}, {report.rows:,} rows, {report.gaps:,} gaps"]
-    if report.rejected:
-        counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(report.rejected.items()))
-        lines.append(f"a replay of all its symbols rejects {counts}")
-    if report.pending or report.confirmed:
-        lines.append(f"jumps beyond the collar: {report.confirmed:,} confirmed, {report.pending:,} pending")
-    if report.one_sided or report.empty:
-        lines.append(f"slices with some symbols only: {report.one_sided:,}; with none: {report.empty:,}")
-    return lines
 
 
 def _numba_cache() -> Checked:

@@ -37,27 +37,33 @@ app = typer.Typer(
 _START, _WORK, _ANALYSE, _OPERATE = "Start", "Run", "Analyse", "Operate"
 
 app.command(rich_help_panel=_START)(tools.init)
-app.command(rich_help_panel=_START)(replay.check)
-app.command(rich_help_panel=_START)(tools.doctor)
+app.command(rich_help_panel=_START, short_help="Check configuration and data; trade nothing.")(replay.check)
+app.command(rich_help_panel=_START, short_help="Check this machine; exit 5 if it is unfit.")(tools.doctor)
 app.add_typer(config.app, name="config", rich_help_panel=_START)
-app.command(rich_help_panel=_WORK)(replay.replay)
+app.command(rich_help_panel=_WORK, short_help="Replay bars on paper into a run folder.")(replay.replay)
 app.command(rich_help_panel=_WORK)(run.run)
-app.command(rich_help_panel=_WORK)(replay.verify)
-app.command(rich_help_panel=_WORK)(replay.lookahead)
+app.command(rich_help_panel=_WORK, short_help="Run a folder again and compare everything in it.")(
+    replay.verify
+)
+app.command(rich_help_panel=_WORK, short_help="Prove that no signal looks ahead.")(replay.lookahead)
 app.add_typer(runs.app, name="runs", rich_help_panel=_WORK)
 app.add_typer(data.app, name="data", rich_help_panel=_WORK)
-app.command(rich_help_panel=_ANALYSE)(tools.var)
+app.command(rich_help_panel=_ANALYSE, short_help="Measure VaR and ES of one book.")(tools.var)
 app.command(rich_help_panel=_ANALYSE)(tools.optimise)
-app.command(rich_help_panel=_ANALYSE)(frontier.frontier)
+app.command(rich_help_panel=_ANALYSE, short_help="Sweep the two levers of one problem.")(frontier.frontier)
 app.add_typer(risk.app, name="risk", rich_help_panel=_ANALYSE)
-app.command(rich_help_panel=_ANALYSE)(book.book)
-app.command(rich_help_panel=_ANALYSE)(screen.screen)
-app.command(rich_help_panel=_OPERATE)(operator.status)
-app.command(rich_help_panel=_OPERATE)(alerts.alerts)
+app.command(rich_help_panel=_ANALYSE, short_help="Tabulate a book; with --funding its carry.")(book.book)
+app.command(rich_help_panel=_ANALYSE, short_help="Test the pairs of a universe for cointegration.")(
+    screen.screen
+)
+app.command(rich_help_panel=_OPERATE, short_help="Show what the running engine says of itself.")(
+    operator.status
+)
+app.command(rich_help_panel=_OPERATE, short_help="Show the latest alerts of an engine here.")(alerts.alerts)
 app.add_typer(journal.app, name="journal", rich_help_panel=_OPERATE)
 app.command(rich_help_panel=_OPERATE)(operator.halt)
-app.command(rich_help_panel=_OPERATE)(operator.resume)
-app.command(rich_help_panel=_OPERATE)(operator.limits)
+app.command(rich_help_panel=_OPERATE, short_help="Lift one halt; trading reduces first.")(operator.resume)
+app.command(rich_help_panel=_OPERATE, short_help="Change limits, for good or until a time.")(operator.limits)
 app.command(rich_help_panel=_OPERATE)(operator.flatten)
 app.command(rich_help_panel=_OPERATE)(operator.rebalance)
 

@@ -11,14 +11,16 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, PrivateAttr, ValidationError
 
-from engine.app import config_errors, presets, toml_text
+from engine.app import config_arguments, config_errors, presets
 from engine.app.config_errors import Fault, Source
 from engine.app.config_faults import faults_of
+from engine.app.config_risk import owners_in_risk, table_of
 from engine.app.config_tables import (
     DAEMON,
     PLAIN,
@@ -39,8 +41,6 @@ from engine.app.config_tables import (
     StrategyTable,
     Table,
     UniverseTable,
-    owners_in_risk,
-    table_of,
 )
 from engine.app.plugins import registry
 from engine.app.toml_text import Path_
@@ -104,7 +104,12 @@ KINDED: dict[str, tuple[str, tuple[str, ...], str | None]] = {
 }
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+def load(
+    path: Path,
+    overrides: Sequence[str] = (),
+    data: Path | None = None,
+    typed_as: Mapping[str, str] | None = None,
+) -> Config:
     """Read and check a configuration file.
 
     Parameters
@@ -112,6 +117,10 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     path : Path
     overrides : sequence of str
         ``section.key=value``, as after ``--set``.
+    data : Path or None
+        Bars to read in the place of those of ``[feed]``, whatever its kind.
+    typed_as : mapping of str to str, optional
+        Overrides that were not typed as ``--set``, and as what.
 
     Raises
     ------
@@ -121,21 +130,28 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
         Everything else that is wrong, at once, in the order of the file.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, IsADirectoryError):
+        text = path.read_text(encoding="utf-8-sig")  # editors may mark UTF-8 at its beginning
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise config_errors.no_config(path) from None
     except UnicodeDecodeError as error:
         raise ConfigError("C015", f"{path} is not UTF-8 text", str(path), str(error)) from None
-    return parse(text, path.parent.resolve(), _shown(path), overrides)
+    return parse(text, path.parent.resolve(), _shown(path), overrides, data, typed_as)
 
 
-def parse(text: str, folder: Path, name: str = "astra.toml", overrides: Sequence[str] = ()) -> Config:
+def parse(
+    text: str,
+    folder: Path,
+    name: str = "astra.toml",
+    overrides: Sequence[str] = (),
+    data: Path | None = None,
+    typed_as: Mapping[str, str] | None = None,
+) -> Config:
     """Check a configuration given as text; relative paths start from ``folder``. Raises as ``load``."""
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise config_errors.toml_syntax(name, text, str(error)) from None
-    given = {_override(document, one): f"--set {one}" for one in overrides}
+    given = config_arguments.apply(document, overrides, data, typed_as or {})
     source = Source.read(name, text, given | presets.fill_in(document))
     _anchor(document, folder)
     faults: list[Fault] = []
@@ -152,54 +168,6 @@ def _shown(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def _override(document: dict[str, Any], text: str) -> Path_:
-    """Apply one ``key=value`` to the document; return the path it changed."""
-    key, equals, value = text.partition("=")
-    try:
-        path = toml_text.parse_key(key.strip())
-    except (tomllib.TOMLDecodeError, ValueError):
-        path = ()
-    if not equals or len(path) < 2:
-        raise ConfigError(
-            "C010",
-            f'cannot read --set "{text}"',
-            f"--set {text}",
-            "Write it as --set risk.var_limit_usd=100000",
-        )
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()  # a bare word is a text: --set allocator.kind=none
-    node: Any = document
-    real: Path_ = ()
-    for part in path[:-1]:
-        step: str | int = part
-        if isinstance(node, list):
-            step = _index(node, str(part), text)
-            node = node[step]
-        else:
-            node = node.setdefault(part, {})
-        real += (step,)
-        if not isinstance(node, dict | list):
-            raise ConfigError(
-                "C010", f"{config_errors.dotted(real)} is a value, not a table", f"--set {text}"
-            )
-    last: str | int = _index(node, str(path[-1]), text) if isinstance(node, list) else path[-1]
-    node[last] = parsed
-    return (*real, last)
-
-
-def _index(items: list[Any], part: str, text: str) -> int:
-    if not part.isdecimal() or int(part) >= len(items):
-        raise ConfigError(
-            "C010",
-            f'--set names element "{part}", the list has {len(items)}',
-            f"--set {text}",
-            "Elements are counted from 0: --set strategy.0.entry_z=2.5",
-        )
-    return int(part)
 
 
 def _anchor(document: dict[str, Any], folder: Path) -> None:
@@ -356,7 +324,7 @@ def _symbols_in(options: BaseModel) -> Iterator[tuple[Path_, str]]:
 def _contradictions(config: Config) -> Iterator[Fault]:
     """Check what no single table can know."""
     first, last = config.universe.first, config.universe.last
-    if first and last and len(first) == len(last) and first > last:
+    if first and last and _is_after(first, last):
         what = f"universe.first must not be after universe.last, was {first} and {last}"
         yield Fault("C011", ("universe", "first"), what)
     listed = config.universe.symbols
@@ -365,11 +333,28 @@ def _contradictions(config: Config) -> Iterator[Fault]:
             near = config_errors.nearest(symbol, listed)
             note = f'did you mean "{near}"?' if near else ""
             yield Fault("C011", path, f'symbol "{symbol}" is not in universe.symbols', note)
-    for symbol in config.instruments:
+    for symbol, table in config.instruments.items():
         if symbol not in config.symbols:
             near = config_errors.nearest(symbol, config.symbols)
             note = f'did you mean "{near}"?' if near else ""
             yield Fault("C011", ("instruments", symbol), f'"{symbol}" is not in the universe', note)
+        if table.kind == "future":
+            yield from _carried_in_its_price(symbol, table)
     if len(set(listed)) < len(listed):
         repeated = sorted({symbol for symbol in listed if listed.count(symbol) > 1})
         yield Fault("C011", ("universe", "symbols"), f"universe.symbols names {', '.join(repeated)} twice")
+
+
+def _is_after(first: str, last: str) -> bool:
+    """Compare two dates or two instants; a date and an instant are only when the calendar is known."""
+    one, other = datetime.fromisoformat(first), datetime.fromisoformat(last)
+    return (one.tzinfo is None) == (other.tzinfo is None) and one > other
+
+
+def _carried_in_its_price(symbol: str, table: InstrumentTable) -> Iterator[Fault]:
+    """Refuse of a future what only a position of cash pays and receives."""
+    given = {"borrow_bps": table.borrow_bps is not None, "income_frac": table.income_frac != 0.0}
+    for key in [key for key, is_given in given.items() if is_given]:
+        what = f"instruments.{symbol}.{key} must be left out: {symbol} is a future"
+        why = "Nobody borrows a future, and it pays nothing: its carry, dividends included, is in its price."
+        yield Fault("C011", ("instruments", symbol, key), what, "", why, is_key=True)

@@ -203,6 +203,10 @@ def toml_syntax(name: str, text: str, message: str) -> ConfigError:
 
 def no_config(path: Path) -> ConfigError:
     """Explain that there is no configuration."""
+    inside = path / "astra.toml"
+    if inside.is_file():
+        what = f"{path} is a folder, and a configuration is a file"
+        return ConfigError("C008", what, str(path), f"There is one in it: {inside}")
     return ConfigError(
         "C008",
         f"there is no configuration at {path}",

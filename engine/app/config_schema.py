@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from engine.app.config import KINDED, Config
-from engine.app.config_tables import DAEMON, PLAIN, RISK, InstrumentTable
+from engine.app.config_risk import risk_tables
+from engine.app.config_tables import DAEMON, PLAIN, InstrumentTable
 from engine.app.plugins import registry
 
 _KIND_FREE: dict[str, Any] = {
@@ -27,14 +28,15 @@ def json_schema() -> dict[str, Any]:
     dict
         JSON schema, draft 2020-12; a table with a ``kind`` is one of the schemas of its kinds.
     """
-    plain = {**PLAIN, **DAEMON}
+    of_risk = risk_tables()
+    plain = {**PLAIN, **DAEMON, "risk": of_risk["gaussian"]}
     options = {
         (name, kind): plugin.options
         for name, (group, _, _) in KINDED.items()
         for kind, plugin in registry(group).items()
     }
     models: dict[type[BaseModel], None] = dict.fromkeys(
-        [*plain.values(), *RISK.values(), InstrumentTable, *options.values()]
+        [*plain.values(), *of_risk.values(), InstrumentTable, *options.values()]
     )
     refs, shared = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/$defs/{model}"
@@ -49,7 +51,7 @@ def json_schema() -> dict[str, Any]:
     properties["risk"] = {
         "oneOf": [
             _with_model(definitions[refs[table, "validation"]["$ref"].rpartition("/")[2]], model)
-            for model, table in RISK.items()
+            for model, table in of_risk.items()
         ],
         "description": PLAIN["risk"].__doc__,
     }

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from risk import REGISTRY
 from risk.actor import CovarianceOptions
 from risk.var import VarOptions
 
@@ -91,6 +89,15 @@ class InstrumentTable(Table):
     lot: float | None = Field(
         default=None, ge=0, description="Round orders to multiples of this many units; absent = [book] lot."
     )
+    borrow_bps: float | None = Field(
+        default=None, ge=0, le=100_000, description="Borrow fee of its shorts; absent = that of [funding]."
+    )
+    income_frac: float = Field(
+        default=0.0,
+        ge=-0.1,
+        le=1,
+        description="Dividends or coupons a year, of the price, actual/365: longs receive, shorts pay.",
+    )
     sector: str = Field(default="", description="For tables and reports.")
     role: str = Field(default="", description="For tables and reports.")
 
@@ -124,7 +131,9 @@ class FundingTable(Table):
     short_spread_bps: float = Field(
         default=25.0, ge=0, le=10_000, description="Shorts receive the rate less this."
     )
-    borrow_bps: float = Field(default=40.0, ge=0, le=100_000, description="Borrow fee of shorts.")
+    borrow_bps: float = Field(
+        default=40.0, ge=0, le=100_000, description="Borrow fee of shorts; [instruments.X] may have its own."
+    )
 
 
 class StrategyTable(Table):
@@ -153,9 +162,7 @@ class AllocatorTable(Table):
 class RiskTable(Table, VarOptions, CovarianceOptions):
     """[risk]: the limit, and how VaR is measured; options of the model stand beside the keys of all."""
 
-    model: Literal["gaussian", "student_t", "historical", "filtered_historical"] = Field(
-        default="gaussian", description="Risk model; its options stand beside it."
-    )
+    model: str = Field(default="gaussian", description="Risk model; its options stand beside it.")
     var_limit_usd: float = Field(
         default=150_000.0,
         gt=0,
@@ -339,23 +346,14 @@ class ConsoleTable(Table):
     port: int = Field(default=8787, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
 
 
-#: [risk] by model: the keys of all, and the options of that one.
-RISK: dict[str, type[RiskTable]] = {
-    name: create_model(
-        f"RiskTable_{name}",
-        __base__=cast("Any", (RiskTable, plugin.options)),
-        __doc__=RiskTable.__doc__,
-    )
-    for name, plugin in REGISTRY.items()
-}
-
-#: Tables without a ``kind``, by name; of those of the daemon, all but its own are off when absent.
+#: Tables without a ``kind``, by name ([risk] without the options of its model); of those of the daemon, all
+#: but its own are off when absent.
 PLAIN: dict[str, type[Table]] = {
     "universe": UniverseTable,
     "book": BookTable,
     "costs": CostsTable,
     "funding": FundingTable,
-    "risk": RISK["gaussian"],
+    "risk": RiskTable,
     "output": OutputTable,
     "operator": OperatorTable,
 }
@@ -366,20 +364,3 @@ DAEMON: dict[str, type[Table]] = {
     "alerts": AlertsTable,
     "console": ConsoleTable,
 }
-
-
-def table_of(name: str, document: Any) -> type[Table]:
-    """Return what a table of this name is checked against; of [risk] its ``model`` decides."""
-    model = document.get("model") if name == "risk" and isinstance(document, Mapping) else None
-    if isinstance(model, str) and model in RISK:
-        return RISK[model]
-    return PLAIN[name] if name in PLAIN else DAEMON[name]
-
-
-def owners_in_risk() -> dict[str, str]:
-    """Say of each key of [risk] where it belongs: those of some models only, with these models."""
-    owners: dict[str, str] = {}
-    for key in dict.fromkeys(key for table in RISK.values() for key in table.model_fields):
-        models = [f'"{name}"' for name, table in RISK.items() if key in table.model_fields]
-        owners[key] = "[risk]" if len(models) == len(RISK) else f"[risk] with model = {' or '.join(models)}"
-    return owners

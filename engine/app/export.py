@@ -44,7 +44,7 @@ def export(root: Path, config: Config, out: Path | None, argv: list[str]) -> Pat
     folder = run_files.make_folder(config, out)
     statistics = EquityStatistics(periods_per_year(config.universe.calendar, config.universe.bar_min))
     bus, trace = loop.bus, config.output.trace
-    tables = RunFolder(folder, config.symbols, bus.strategies, trace, statistics.update, bus.book)
+    tables = RunFolder(folder, config.symbols, bus.strategies, trace, statistics.update, bus.desk)
 
     def on_step(seq: int, record: Record, events: list[Event]) -> None:
         tables.on_step(seq, record, events, loop.status.trading_state)
@@ -61,6 +61,7 @@ def export(root: Path, config: Config, out: Path | None, argv: list[str]) -> Pat
         stopwatch_s() - started_s,
         (loop.digest.hexdigest(), None),
         config.book.equity_usd,
+        tables.notes(),
     )
     source = (f"journal {reader.identity.epoch}", reader.identity.config_hash)
     summary |= {**risk_at_end(loop.bus.desk), **strategies_of(folder, config), "exit_reason": "exported"}

@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.errors import ConfigError
 from engine.events import FloatArray
+from strategies.allocators.conflict import conflicts_of, explained
 from strategies.allocators.names import NamesProblem
 from strategies.allocators.names_program import NamesProgram
 from strategies.allocators.problem_file import read_problem
@@ -21,6 +22,8 @@ from strategies.allocators.trade_offs import Kink, Point, kinks, no_trade_aversi
 #: From all return to all caution, for returns and covariances of a day as of a year.
 RISK_AVERSIONS: Final = (1e-2, 1e4, 100)
 _TRADE_POINTS: Final = 60
+#: Allocators with the two levers.
+_KINDS: Final = ("mean_variance", "multi_period")
 
 
 class Study(msgspec.Struct, frozen=True):
@@ -79,12 +82,15 @@ def study(
         As ``problem_file.optimise``; C020 for an allocator without the two levers, or no covariance; C022 if
         the problem has no answer at any risk aversion.
     """
-    problem, kind = read_problem(document)
-    if kind not in {"mean_variance", "multi_period"}:
-        what = f"allocator must be mean_variance or multi_period, was {kind}: it has no risk aversion to move"
-        raise ConfigError("C020", what, "allocator")
+    kind = document.get("allocator")
+    if isinstance(kind, str) and kind not in _KINDS:
+        what = f"allocator must be {' or '.join(_KINDS)}, was {kind}: only these have a risk aversion to move"
+        raise ConfigError("C020", what, "allocator", "Solve this one problem with:  astra optimise")
+    problem, _ = read_problem(document)
     if not problem.covariance.any():
-        raise ConfigError("C020", "covariance is missing; the frontier measures risk by it", "covariance")
+        raise ConfigError(
+            "C020", "covariance is missing or 0 throughout; the frontier measures risk by it", "covariance"
+        )
     program = NamesProgram(problem)
     by_risk = sweep(
         program, "risk_aversion", _grid(*RISK_AVERSIONS) if risk_aversions is None else risk_aversions
@@ -95,12 +101,13 @@ def study(
     by_trade = sweep(program, "trade_aversion", trade_aversions)
     if not any(point.status == "optimal" for point in by_risk):
         statuses = ", ".join(dict.fromkeys(point.status for point in by_risk))
-        raise ConfigError("C022", f"no risk aversion has an answer: {statuses}", "", _NO_ANSWER)
+        conflicts = explained(conflicts_of(problem)) if statuses == "infeasible" else [_UNBOUNDED]
+        raise ConfigError("C022", f"no risk aversion has an answer: {statuses}", "", "\n".join(conflicts))
     found = kinks(program, "risk_aversion", by_risk) + kinks(program, "trade_aversion", by_trade)
     return Study(problem, by_risk, by_trade, found, limit)
 
 
-_NO_ANSWER = "An unbounded problem needs gross_max_frac or another cap; an infeasible one has too many."
+_UNBOUNDED = "An unbounded problem needs gross_max_frac or another cap."
 
 
 def _grid(low: float, high: float, points: int) -> list[float]:

@@ -75,8 +75,12 @@ def scaffold(folder: Path) -> Iterator[str]:
     Raises
     ------
     ConfigError
-        C012 if one of the files exists.
+        C012 if one of the files exists, or a file stands where a folder should be.
     """
+    place = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    if not place.is_dir():
+        hint = "Choose another folder:  astra init OTHER"
+        raise ConfigError("C012", f"{place} is no folder and is kept", str(folder), hint)
     config, sample = folder / CONFIG_NAME, folder / SAMPLE_NAME
     for path in (config, sample):
         if path.exists():

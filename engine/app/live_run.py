@@ -34,6 +34,7 @@ from engine.app.losses import losses_of
 from engine.app.metrics import Metrics
 from engine.app.operator_link import Admission, Received, from_mqtt, from_redis, from_spool
 from engine.app.owner import INSTANCE_TAKEN, Owner, place_of
+from engine.app.owner_mqtt import MqttOwner
 from engine.app.plugins import registry
 from engine.app.printer import Printer
 from engine.app.replay import Listener
@@ -110,7 +111,7 @@ class LiveRun:
         self._systemd = Systemd(os.environ, os.getpid())
         self._marker = HaltMarker(state.marker)
         self._inbox = Inbox()
-        self._owner: Owner | None = None
+        self._owner: Owner | MqttOwner | None = None
         self._feeding: list[asyncio.Task[None]] = []
         self._phase = Phase.RECOVERING
         self._exit_status = 0
@@ -168,9 +169,12 @@ class LiveRun:
 
     async def _claim(self, halt: LastingHalt) -> None:
         """Refuse to start while another engine has the name, and halt should one take it."""
+        instance, place = self._config.operator.instance, place_of(self._state.root)
         if self._links.redis is not None:
-            instance, place = self._config.operator.instance, place_of(self._state.root)
             self._owner = Owner(self._links.redis, instance, place, partial(halt, INSTANCE_TAKEN))
+        elif self._links.mqtt is not None:
+            self._owner = MqttOwner(self._links.mqtt, instance, place, partial(halt, INSTANCE_TAKEN))
+        if self._owner is not None:
             await self._owner.claim()
 
     def _listen(self, daemon: Daemon) -> None:
@@ -352,10 +356,11 @@ class LiveRun:
     def _commands(self, admission: Admission) -> Iterator[AsyncIterator[Received]]:
         instance = self._config.operator.instance
         yield from_spool(self._state.commands, admission)
-        if self._links.redis is not None and self._owner is not None:
-            yield from_redis(self._links.redis, instance, admission, self._owner.holds)
-        if self._links.mqtt is not None:
-            yield from_mqtt(self._links.mqtt, instance, admission)
+        owner = self._owner
+        if self._links.redis is not None and isinstance(owner, Owner):
+            yield from_redis(self._links.redis, instance, admission, owner.holds)
+        if self._links.mqtt is not None and owner is not None:
+            yield from_mqtt(self._links.mqtt, instance, admission, lambda: owner.takes_commands)
 
     async def _obey(self, commands: AsyncIterator[Received], shown: StatusFile) -> None:
         """Take commands; once one is on disk, its sender may forget it, and people see what came of it."""

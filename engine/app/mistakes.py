@@ -7,6 +7,7 @@ docs/maths/costs.md says where the thresholds come from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -14,6 +15,7 @@ import msgspec
 
 from engine.app.config import Config
 from engine.app.config_tables import CostsTable
+from engine.app.entry_sizes import LegSize
 
 #: More gross than this many times equity is paid for with interest.
 GROSS_FRAC: Final = 2.0
@@ -49,6 +51,8 @@ class Measured(msgspec.Struct, frozen=True):
         Of the null that y and x are not cointegrated; NaN when it was not, or could not be, tested.
     tested_on : str
         The data behind it, for people.
+    legs : tuple of LegSize
+        Those that are traded in lots, where their size at entry is known.
     """
 
     strategy: str
@@ -57,6 +61,7 @@ class Measured(msgspec.Struct, frozen=True):
     usd_ratio: float
     p_value: float
     tested_on: str = ""
+    legs: tuple[LegSize, ...] = ()
 
 
 def find_mistakes(config: Config, measured: Sequence[Measured]) -> Iterator[Mistake]:
@@ -70,6 +75,7 @@ def find_mistakes(config: Config, measured: Sequence[Measured]) -> Iterator[Mist
         yield from small_entry(one.name, one.options)
         yield from not_cointegrated(one.name, own)
         yield from entry_below_costs(one.name, own, config.costs)
+        yield from less_than_a_lot(one.name, own)
 
 
 def no_costs(costs: CostsTable) -> Iterator[Mistake]:
@@ -146,6 +152,27 @@ def entry_below_costs(strategy: str, measured: Sequence[Measured], costs: CostsT
     ]
     if found:
         yield Mistake("entry", f"{strategy}: {_listed(found)}")
+
+
+def less_than_a_lot(strategy: str, measured: Sequence[Measured]) -> Iterator[Mistake]:
+    """Mind spreads that can never be entered: a leg is smaller than one lot, so neither is traded."""
+    small = [(leg, one) for one in measured for leg in one.legs if leg.size_usd < leg.lot_usd]
+    if not small:
+        return
+    leg, one = max(small, key=lambda found: found[0].lot_usd / found[0].size_usd)
+    needed = _rounded_up(leg.value * leg.lot_usd / leg.size_usd)
+    others = len({other.spread for _, other in small}) - 1
+    text = (
+        f"{strategy}: {one.spread} enters with {leg.size_usd:,.0f} USD of {leg.symbol} at most, one lot is "
+        f"{leg.lot_usd:,.0f}: neither leg trades before {leg.key} = {needed:,.10g}, or a smaller lot"
+    )
+    yield Mistake("lot", text + (f"; and {others} more" if others else ""))
+
+
+def _rounded_up(value: float) -> float:
+    """Two digits, and never less: 0.1234 becomes 0.13."""
+    unit: float = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.ceil(value / unit) * unit
 
 
 def _listed(items: Sequence[str]) -> str:

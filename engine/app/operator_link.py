@@ -122,13 +122,16 @@ def from_redis(
     return _RedisCommands(link, instance, admission, may_read).commands()
 
 
-def from_mqtt(link: MqttLink, instance: str, admission: Admission) -> AsyncIterator[Received]:
+def from_mqtt(
+    link: MqttLink, instance: str, admission: Admission, may_read: Callable[[], bool]
+) -> AsyncIterator[Received]:
     """Yield the commands of the topic ``<topic>/<instance>/commands``, until closed; reconnects for ever.
 
     QoS 1, and the session outlives the connection: what is sent while the engine is away waits at the broker.
-    Retained messages are not asked for: a command counts once.
+    Retained messages are not asked for: a command counts once. ``may_read`` is asked before each connection,
+    which would end that of another engine of this name, and before each command (``engine.app.owner_mqtt``).
     """
-    return _MqttCommands(link, instance, admission).commands()
+    return _MqttCommands(link, instance, admission, may_read).commands()
 
 
 def from_spool(folder: Path, admission: Admission) -> AsyncIterator[Received]:
@@ -218,7 +221,10 @@ class _RedisCommands:
 
 
 class _MqttCommands:
-    def __init__(self, link: MqttLink, instance: str, admission: Admission) -> None:
+    def __init__(
+        self, link: MqttLink, instance: str, admission: Admission, may_read: Callable[[], bool]
+    ) -> None:
+        self._may_read = may_read
         self._link = link
         self._name = f"astra-{instance}-commands"
         self._topic = f"{link.topic}/{instance}/commands"
@@ -228,6 +234,10 @@ class _MqttCommands:
         waits, is_told = waits_s(), False
         self._admission.links[_MQTT] = False
         while True:
+            if not self._may_read():
+                self._admission.links[_MQTT] = False
+                await asyncio.sleep(_POLL_S)
+                continue
             client = self._new_client()
             try:
                 async with client:
@@ -237,6 +247,8 @@ class _MqttCommands:
                     waits, is_told = waits_s(), False
                     self._admission.links[_MQTT] = True
                     async for message in client.messages:
+                        if not self._may_read():
+                            break  # not acknowledged: the broker keeps it for whoever may
                         if (received := self._received(client, message)) is not None:
                             yield received
             except (aiomqtt.MqttError, OSError) as error:

@@ -27,9 +27,9 @@ from engine.links import RedisLink
 #: Halts an engine whose name another one has taken.
 INSTANCE_TAKEN: Final = "INSTANCE_TAKEN"
 #: How long the key outlives its owner's last word: whoever reads commands renews it several times a second.
-_LEASE_S: Final = 5.0
+LEASE_S: Final = 5.0
 #: Leases that a start waits for the end of one that is not its own.
-_PATIENCE: Final = 1.2
+PATIENCE: Final = 1.2
 _POLL_S: Final = 0.1
 _RELEASE_MAX_S: Final = 1.0
 
@@ -52,6 +52,22 @@ def place_of(folder: Path) -> str:
     """Name a state folder among all machines: whoever holds its lock has outlived the owner before."""
     stat = folder.stat()
     return f"{platform.node()}:{folder.resolve()}:{stat.st_dev}:{stat.st_ino} "
+
+
+def shown(owner: str) -> str:
+    """Return machine and folder of an owner."""
+    return ":".join(owner.split(":")[:2])[:200]
+
+
+def taken_name(instance: str, owner: str) -> ServiceError:
+    """Return the error of an instance whose owner lives (S037)."""
+    return ServiceError(
+        "S037",
+        f"the instance {instance!r} is taken by another engine: {shown(owner)}",
+        "operator.instance",
+        "Two engines of one name would take each other's commands. Stop the other one, or give each an "
+        "instance of its own.",
+    )
 
 
 class Owner:
@@ -82,6 +98,11 @@ class Owner:
         #: Whether another engine had the name when it was last asked for.
         self.is_taken = False
 
+    @property
+    def takes_commands(self) -> bool:
+        """Whether commands of any server are for this engine, as far as is known."""
+        return not self.is_taken
+
     async def claim(self) -> None:
         """Claim the instance, and wait for an owner that has ended; a server that is away is no owner.
 
@@ -91,17 +112,11 @@ class Owner:
             S037 if its owner lives.
         """
         client: Any = redis_client(self._link, f"astra-{self._instance}-owner")
-        deadline_s = stopwatch_s() + _PATIENCE * _LEASE_S
+        deadline_s = stopwatch_s() + PATIENCE * LEASE_S
         try:
-            while other := await self._ask(client, _LEASE_S):
+            while other := await self._ask(client, LEASE_S):
                 if stopwatch_s() >= deadline_s:
-                    raise ServiceError(
-                        "S037",
-                        f"the instance {self._instance!r} is taken by another engine: {_shown(other)}",
-                        "operator.instance",
-                        "Two engines of one name would take each other's commands. Stop the other one, or "
-                        "give each an instance of its own.",
-                    )
+                    raise taken_name(self._instance, other)
                 await asyncio.sleep(_POLL_S)
         except (RedisError, OSError) as error:
             _log.warning("whether the instance is free is not known", error=str(error))
@@ -116,9 +131,9 @@ class Owner:
         redis.exceptions.RedisError, OSError
             If the server is away, or does not let us.
         """
-        other = await self._ask(client, _LEASE_S)
+        other = await self._ask(client, LEASE_S)
         if other and not self.is_taken:
-            self._on_taken(f"{self._instance!r} is also the name of the engine in {_shown(other)}")
+            self._on_taken(f"{self._instance!r} is also the name of the engine in {shown(other)}")
         self.is_taken = bool(other)
         return not other
 
@@ -144,11 +159,6 @@ class Owner:
         if not other:
             self._replaces = self._name  # from now on only this process may
         return other.decode(errors="replace")
-
-
-def _shown(owner: str) -> str:
-    """Return machine and folder of an owner."""
-    return ":".join(owner.split(":")[:2])[:200]
 
 
 async def _close(client: Any) -> None:

@@ -1,7 +1,8 @@
 """What can be named in the configuration: built-in kinds, and those of installed packages.
 
 A third party registers through the entry-point groups ``astra.feeds``, ``astra.live_feeds``,
-``astra.strategies`` and ``astra.allocators``; an entry point names an ``engine.ports.Plugin``.
+``astra.strategies``, ``astra.allocators`` and ``astra.risk_models``; an entry point names an
+``engine.ports.Plugin``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ GROUPS = {
     "live_feeds": ("feeds", "LIVE"),
     "strategies": ("strategies", "REGISTRY"),
     "allocators": ("strategies.allocators", "REGISTRY"),
+    "risk_models": ("risk", "REGISTRY"),
 }
 
 
@@ -33,9 +35,9 @@ def registry(group: str) -> Registry:
     Parameters
     ----------
     group : str
-        ``feeds``, ``live_feeds``, ``strategies`` or ``allocators``. The kinds of ``feeds`` are all that the
-        configuration may name: building one that only streams live raises D030. So are those of
-        ``live_feeds``: building one that is only recorded raises D035.
+        ``feeds``, ``live_feeds``, ``strategies``, ``allocators`` or ``risk_models``. The kinds of ``feeds``
+        are all that the configuration may name: building one that only streams live raises D030. So are
+        those of ``live_feeds``: building one that is only recorded raises D035.
 
     Raises
     ------
@@ -66,6 +68,12 @@ def registry(group: str) -> Registry:
 def is_recorded(kind: str) -> bool:
     """Return whether a kind of feed has all its bars at hand: a replay can read it, a live run paces it."""
     return kind in _kinds("feeds")
+
+
+def z_unit(kind: str) -> str:
+    """Return the unit of what a kind of strategy calls z; empty for standard deviations, or if unknown."""
+    plugin = registry("strategies").get(kind)
+    return plugin.z_unit if plugin is not None else ""
 
 
 def _kinds(group: str) -> Registry:

@@ -44,6 +44,18 @@ def render_error(error: AstraError, *, is_colour: bool = False) -> str:
     return "\n\n".join(blocks) + f"\nsee docs/errors.md: {codes}\n"
 
 
+def error_documents(error: AstraError) -> list[dict[str, str]]:
+    """Return an error, or several at once, for programs.
+
+    Examples
+    --------
+    >>> error_documents(AstraError("C013", "--at was empty", "--at"))
+    [{'code': 'C013', 'what': '--at was empty', 'where': '--at', 'hint': ''}]
+    """
+    errors = error.errors if isinstance(error, Errors) else [error]
+    return [{"code": one.code, "what": one.what, "where": one.where, "hint": one.detail} for one in errors]
+
+
 def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Align text in columns; a column whose cells all look like numbers is aligned to the right.
 

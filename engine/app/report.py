@@ -26,6 +26,8 @@ from engine.app.report_data import RunData, read_run
 from engine.app.report_spreads import Signals, spread_charts
 from engine.app.statistics import EquityStatistics, periods_per_year
 from engine.app.terminal import exchange_zone
+from engine.app.terminal_text import counted
+from engine.events import FloatArray
 
 #: More spans than this cannot be told apart on a chart; the table below it still counts them.
 _SPANS_MAX: Final = 500
@@ -171,17 +173,19 @@ def _var_chart(data: RunData, found: list[Span], clock: Clock) -> dict[str, Any]
     risk = data.risk.numbers
     upper = risk["var_upper_usd"]
     lines = [Line("VaR, upper", "main", upper), Line("VaR", "second", risk["var_usd"])]
-    limit_usd = data.var_limit_usd
-    if limit_usd is not None:
-        limit = np.full(len(upper), limit_usd)
+    limit = data.var_limit_usd
+    changed = np.array([], dtype=np.int64)
+    if limit is not None:
         budget_frac = float(data.config["risk"]["budget_frac"])
-        lines += [Line("Configured limit", "limit", limit), Line("Budget", "budget", limit * budget_frac)]
+        lines += [Line("Limit", "limit", limit), Line("Budget", "budget", limit * budget_frac)]
+        steps = np.flatnonzero(np.diff(limit))
+        changed = np.union1d(steps, steps + 1)
     unknown = int(np.count_nonzero(np.isnan(upper)))
     stopped = sum(span.stop - span.start for span in found if span.state == "HALTED")
     reduced = sum(span.stop - span.start for span in found if span.state == "REDUCING")
     words = [
         _alt("VaR (upper)", usd, upper),
-        f"The configured limit was {usd(limit_usd)}." if limit_usd is not None else "",
+        _limit_text(limit) if limit is not None else "",
         f"Trading was halted on {stopped:,} bars and reducing on {reduced:,} of {len(upper):,}."
         if found
         else "",
@@ -194,8 +198,17 @@ def _var_chart(data: RunData, found: list[Span], clock: Clock) -> dict[str, Any]
         "height": 260,
         "alt": " ".join(word for word in words if word),
         "spans": [(span.start, span.stop, span.state) for span in found[:_SPANS_MAX]],
-        **chart(data.risk.ts_ns, lines, "usd", clock),
+        **chart(data.risk.ts_ns, lines, "usd", clock, kept=changed),
     }
+
+
+def _limit_text(limit_usd: FloatArray) -> str:
+    first, last = float(limit_usd[0]), float(limit_usd[-1])
+    n_changes = int(np.count_nonzero(np.diff(limit_usd)))
+    if not n_changes:
+        return f"The limit was {usd(first)}."
+    times = counted(n_changes, "time")
+    return f"The limit began at {usd(first)}, was changed {times}, and ended at {usd(last)}."
 
 
 def _spread_charts(data: RunData, clock: Clock) -> list[dict[str, Any]]:
@@ -207,7 +220,8 @@ def _spread_charts(data: RunData, clock: Clock) -> list[dict[str, Any]]:
     for number, path in enumerate(data.paths):
         rows = [k for k, name in enumerate(names) if name == (path.strategy, path.spread)]
         own = Signals(signals.ts_ns[rows], [signals.texts["side"][k] for k in rows])
-        charts += spread_charts(path, own, figures.finite(entries.get(path.strategy)), clock, number)
+        entry_z = figures.finite(entries.get(path.strategy))
+        charts += spread_charts(path, own, entry_z, clock, number, data.z_unit(path.strategy))
     return charts
 
 

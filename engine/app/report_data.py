@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
+from collections.abc import Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,11 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine.app.plugins import z_unit
 from engine.app.report_charts import Z_EDGES, session_starts, utc_day, z_bins
 from engine.app.report_spreads import DRAWN, Paths, SpreadPath
 from engine.errors import DataError
 from engine.events import BoolArray, FloatArray, IntArray
 from engine.sinks.run_folder import SCHEMAS
+from feeds.calendars import AROUND_THE_CLOCK, minutes_per_session
 
 _COLUMNS: Final = {
     "signals": ("ts", "strategy", "spread", "side"),
@@ -27,8 +30,8 @@ _COLUMNS: Final = {
     "risk": ("ts", "var_usd", "var_upper_usd", "state"),
     "sleeves": ("ts", "strategy", "spread", "pnl_usd"),
 }
-
-
+#: Columns that folders of earlier versions lack.
+_OF_LATE: Final = {"risk": ("var_limit_usd",)}
 _BATCH_ROWS: Final = 65_536
 
 
@@ -76,10 +79,22 @@ class RunData(msgspec.Struct, frozen=True):
     paths: list[SpreadPath]
 
     @property
-    def var_limit_usd(self) -> float | None:
-        """The limit of the configuration."""
-        limit = self.config.get("risk", {}).get("var_limit_usd")
-        return float(limit) if limit is not None else None
+    def var_limit_usd(self) -> FloatArray | None:
+        """The limit in force at every measure, shape (n,); the configured one if it was not recorded."""
+        limit = self.risk.numbers.get("var_limit_usd")
+        if limit is not None and np.isfinite(limit).all():
+            return limit
+        configured = self.config.get("risk", {}).get("var_limit_usd")
+        return None if configured is None else np.full(len(self.risk), float(configured))
+
+    def z_unit(self, strategy: str) -> str:
+        """Return the unit of a strategy's z; empty for standard deviations."""
+        return _z_units(self.config).get(strategy, "")
+
+    @property
+    def has_openings(self) -> bool:
+        """Whether a session has more bars than its first, which z leaves out."""
+        return _has_openings(self.config)
 
     @property
     def calendar(self) -> str:
@@ -113,8 +128,11 @@ def read_run(folder: Path) -> RunData:
         config = tomllib.loads(config_text)
     except tomllib.TOMLDecodeError as error:
         raise _damaged(config_path, error) from None
-    moments, paths = _read_trace(folder / "trace.parquet")
-    tables = {name: read_table(folder, name, needed) for name, needed in _COLUMNS.items()}
+    measured = {name for name, unit in _z_units(config).items() if unit}
+    moments, paths = _read_trace(folder / "trace.parquet", measured, has_openings=_has_openings(config))
+    tables = {
+        name: read_table(folder, name, needed, _OF_LATE.get(name, ())) for name, needed in _COLUMNS.items()
+    }
     return RunData(
         name=folder.name,
         run=run,
@@ -127,6 +145,17 @@ def read_run(folder: Path) -> RunData:
         paths=paths.spreads(),
         **tables,
     )
+
+
+def _z_units(config: dict[str, Any]) -> dict[str, str]:
+    return {str(table.get("name")): z_unit(str(table.get("kind"))) for table in config.get("strategy", ())}
+
+
+def _has_openings(config: dict[str, Any]) -> bool:
+    """Tell whether a session has more bars than the first."""
+    universe = config.get("universe", {})
+    calendar = str(universe.get("calendar", AROUND_THE_CLOCK))
+    return int(universe.get("bar_min", 1)) < minutes_per_session(calendar)
 
 
 def _json_object(path: Path) -> dict[str, Any]:
@@ -170,7 +199,7 @@ def _read_alerts(path: Path) -> list[dict[str, Any]]:
     return alerts
 
 
-def read_table(folder: Path, name: str, needed: tuple[str, ...]) -> Columns:
+def read_table(folder: Path, name: str, needed: tuple[str, ...], wanted: tuple[str, ...] = ()) -> Columns:
     """Read columns of a table of a run folder; one that is absent counts as empty.
 
     Parameters
@@ -180,6 +209,8 @@ def read_table(folder: Path, name: str, needed: tuple[str, ...]) -> Columns:
         Of the table, without its suffix.
     needed : tuple of str
         Columns, ``ts`` among them.
+    wanted : tuple of str
+        Further ones, read if they are there.
 
     Raises
     ------
@@ -194,7 +225,7 @@ def read_table(folder: Path, name: str, needed: tuple[str, ...]) -> Columns:
         missing = [column for column in needed if column not in file.schema_arrow.names]
         if missing:
             raise _damaged(path, f"it has no column {', '.join(missing)}")
-        return _columns(file, needed)
+        return _columns(file, (*needed, *(name for name in wanted if name in file.schema_arrow.names)))
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from None
 
@@ -238,7 +269,10 @@ def _ts_ns(column: Any) -> IntArray:
 class _Moments:
     """Sums of z by spread, session openings left out; z is of order 1, so plain sums are exact enough."""
 
-    def __init__(self) -> None:
+    def __init__(self, measured: Set[str], has_openings: bool) -> None:
+        #: Strategies whose z is no number of standard deviations.
+        self._measured = measured
+        self._has_openings = has_openings
         self.z_counts = np.zeros(len(Z_EDGES) - 1, dtype=np.int64)
         self.sums: dict[tuple[str, str], FloatArray] = {}
         self._opening_ns = -1
@@ -247,8 +281,9 @@ class _Moments:
         table = pa.Table.from_batches([batch])
         ts_ns = _ts_ns(table["ts"])
         z = np.asarray(table["z"].to_numpy(), dtype=np.float64)
-        is_used = np.isfinite(z) & ~self._is_opening(ts_ns)
-        self.z_counts += z_bins(z[is_used])
+        is_used = np.isfinite(z) & ~(self._has_openings & self._is_opening(ts_ns))
+        is_normal = np.array([name not in self._measured for name in table["strategy"].to_pylist()])
+        self.z_counts += z_bins(z[is_used & is_normal])
         names = list(zip(table["strategy"].to_pylist(), table["spread"].to_pylist(), strict=True))
         codes = {name: code for code, name in enumerate(dict.fromkeys(names))}
         code = np.fromiter((codes[name] for name in names), np.int64, len(names))[is_used]
@@ -278,9 +313,9 @@ class _Moments:
         return found
 
 
-def _read_trace(path: Path) -> tuple[_Moments, Paths]:
+def _read_trace(path: Path, measured: Set[str], *, has_openings: bool) -> tuple[_Moments, Paths]:
     """Read a trace a batch at a time: it can be larger than memory."""
-    moments, paths = _Moments(), Paths()
+    moments, paths = _Moments(measured, has_openings), Paths()
     if path.exists():
         try:
             for batch in pq.ParquetFile(path).iter_batches(

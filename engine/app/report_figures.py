@@ -40,7 +40,7 @@ def key_figures(data: RunData, statistics: EquityStatistics) -> list[Figure]:
     if not len(data.book):
         return [Figure("Book", "none kept", "signals only: there is no P&L and no risk to report"), *counts]
     traded_usd = float(np.sum(np.abs(data.fills.numbers["quantity"] * data.fills.numbers["price_usd"])))
-    costs = finite(summary.get("costs_usd"))
+    costs, funding = (finite(summary.get(key)) for key in ("costs_usd", "funding_usd"))
     cost_note = (
         f"{costs / traded_usd * 1e4:.2f} bp of {usd(traded_usd)} traded" if costs and traded_usd else ""
     )
@@ -51,7 +51,7 @@ def key_figures(data: RunData, statistics: EquityStatistics) -> list[Figure]:
             f"{percent(finite(summary.get('total_return_frac')), 3, is_signed=True)} of equity, after costs",
         ),
         Figure("Costs", usd(costs), cost_note),
-        Figure("Funding", usd(finite(summary.get("funding_usd")), is_signed=True), "negative was paid"),
+        Figure("Funding", usd(funding, is_signed=True), "paid" if (funding or 0.0) < 0.0 else "received"),
         Figure(
             "Max drawdown",
             percent(finite(summary.get("max_drawdown_frac")), 3),
@@ -78,7 +78,8 @@ def _sharpe(statistics: EquityStatistics) -> Figure:
 
 
 def _risk_figures(data: RunData) -> list[Figure]:
-    limit = data.var_limit_usd
+    limits = data.var_limit_usd
+    limit = float(limits[-1]) if limits is not None and len(limits) else None
     figures = []
     for label, key in (("VaR, last", "var_last_usd"), ("VaR, peak", "var_peak_usd")):
         value = finite(data.summary.get(key))

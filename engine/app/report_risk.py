@@ -40,6 +40,10 @@ _WORDS: Mapping[str, str] = {
     "historical": _HISTORICAL,
     "filtered_historical": _FILTERED,
 }
+_OF_A_PACKAGE = (
+    "the risk model “{model}” of another package is right; what it assumes, and what it cannot know, is for "
+    "that package to say"
+)
 _DEFAULTS: Mapping[str, Any] = {"scenarios": 5_000, "seed": 7, "freedom": 5.0, "window_days": 500}
 
 
@@ -47,7 +51,7 @@ def var_method(config: Mapping[str, Any]) -> str:
     """Say in two sentences what the VaR is, and what it cannot know."""
     risk = {**_DEFAULTS, **config.get("risk", {})}
     confidence, days = float(risk.get("confidence", 0.99)), f"{float(risk.get('horizon_days', 10)):g}"
-    words = _WORDS.get(str(risk.get("model")), _GAUSSIAN)
+    words = _WORDS.get(str(risk.get("model", "gaussian")), _OF_A_PACKAGE)
     return (
         f"VaR is the loss that a book held unchanged for {days} days should exceed in "
         f"{(1.0 - confidence) * 100:.3g} of 100 cases if {words.format_map({**risk, 'days': days})}, "
@@ -111,4 +115,8 @@ def _total(values: Mapping[str, float | None]) -> float:
 
 
 def _per_1000(marginal_frac: float | None) -> str:
-    return "unknown" if marginal_frac is None else f"{marginal_frac * 1_000:,.2f}"
+    return (
+        "unknown"
+        if marginal_frac is None
+        else f"{'-' if marginal_frac < 0.0 else ''}${abs(marginal_frac) * 1_000:,.2f}"
+    )

@@ -19,9 +19,10 @@ _POINTS_MAX: Final = 1_000
 _MARKS_MAX: Final = 300
 _TITLES: Final = {
     "beta": "{spread}: hedge ratio (beta)",
-    "innovation": "{spread}: spread, against the model's forecast",
-    "z": "{spread}: z and signals",
+    "innovation": "{spread}: spread{forecast}",
+    "z": "{spread}: z{unit}, and signals",
 }
+_FORECAST: Final = ", against the model's forecast"
 
 
 class SpreadPath(msgspec.Struct, frozen=True):
@@ -72,9 +73,9 @@ class Signals(msgspec.Struct, frozen=True):
 
 
 def spread_charts(
-    path: SpreadPath, signals: Signals, entry_z: float | None, clock: Clock, number: int
+    path: SpreadPath, signals: Signals, entry_z: float | None, clock: Clock, number: int, z_unit: str
 ) -> list[dict[str, Any]]:
-    """Return the charts of one spread: beta, spread and z, each without what was never known.
+    """Return the charts of one spread: beta if it moves, spread and z, each without what was never known.
 
     Parameters
     ----------
@@ -86,12 +87,17 @@ def spread_charts(
     clock : Clock
     number : int
         Of the spread on the page.
+    z_unit : str
+        Unit of z; empty for standard deviations.
     """
     at = np.searchsorted(path.ts_ns, signals.ts_ns)
     marks = [(int(row), side) for row, side in zip(at, signals.sides, strict=True) if row < len(path.ts_ns)]
+    # Only a filter that forecasts the spread measures z in standard deviations of what it missed.
+    words = {"unit": f" in {z_unit}" if z_unit else "", "forecast": "" if z_unit else _FORECAST}
     charts = []
     for name, values in zip(DRAWN, _once_settled(path.values), strict=True):
-        if not np.isfinite(values).any():
+        known = values[np.isfinite(values)]
+        if not known.size or (name == "beta" and known.min() == known.max()):
             continue
         shown = [] if name == "beta" else marks[-_MARKS_MAX:]
         lines = [Line({"innovation": "Spread"}.get(name, name.capitalize()), "main", values)]
@@ -105,7 +111,7 @@ def spread_charts(
             {
                 "id": f"spread-{number}-{name}",
                 "section": "spreads",
-                "title": _TITLES[name].format(spread=path.spread),
+                "title": _TITLES[name].format(spread=path.spread, **words),
                 "height": 150 if name == "beta" else 180,
                 "alt": _alt(values, len(shown), len(marks) if name != "beta" else 0),
                 "marks": [(row, _drawn(values[row]), side) for row, side in shown],

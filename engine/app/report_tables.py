@@ -15,6 +15,7 @@ from engine.app.report_charts import Clock, Span, session_starts
 from engine.app.report_data import RunData
 from engine.app.report_figures import finite
 from engine.app.statistics import EquityStatistics, turnover_frac
+from engine.app.terminal_text import unanswered
 from engine.events import FloatArray, IntArray
 
 #: Tables longer than this are cut, and say so: a report is to be read.
@@ -32,6 +33,7 @@ _NOTES: Final = {
     "converged": "left: the mispricing has gone",
     "rolled": "left before expiry with some mispricing remaining",
     "not_neutral": "both legs are on one side: net exposure is all of gross",
+    "unfilled_at_the_end": "decided at the last close; the bars end before the open that would fill it",
 }
 
 
@@ -57,20 +59,23 @@ def sessions_grid(data: RunData, statistics: EquityStatistics) -> Grid:
     """Tabulate equity and VaR by session, or by month when there are more sessions than a page holds."""
     by_month = len(statistics.session_days) > ROWS_MAX
     labels = [_date(day)[:7] if by_month else _date(day) for day in statistics.session_days]
-    peaks = _by_session(data.risk.ts_ns, data.risk.numbers["var_upper_usd"])
+    upper, limits = data.risk.numbers["var_upper_usd"], data.var_limit_usd
+    peaks = _by_session(data.risk.ts_ns, upper)
+    shares = {} if limits is None else _by_session(data.risk.ts_ns, upper / limits)
     ranks = np.array([_rank(state) for state in data.risk.texts["state"]], dtype=np.float64)
     worst = _by_session(data.risk.ts_ns, ranks)
     periods: dict[str, list[float]] = {}
     for label, day, close in zip(labels, statistics.session_days, statistics.session_closes_usd, strict=True):
-        peak, rank = peaks.get(day, math.nan), worst.get(day, 0.0)
-        seen = periods.setdefault(label, [close, peak, rank])
-        periods[label] = [close, float(np.fmax(seen[1], peak)), max(seen[2], rank)]
+        peak, share = (found.get(day, math.nan) for found in (peaks, shares))
+        rank = worst.get(day, 0.0)
+        seen = periods.setdefault(label, [close, peak, share, rank])
+        highest = (float(np.fmax(one, other)) for one, other in zip(seen[1:3], (peak, share), strict=True))
+        periods[label] = [close, *highest, max(seen[3], rank)]
     rows = []
     before = float(data.book.numbers["equity_usd"][0]) if len(data.book) else math.nan
-    for label, (close, peak, rank) in periods.items():
-        share = percent(peak / data.var_limit_usd, 0) if data.var_limit_usd else ""
-        pnl = usd(close - before, is_signed=True)
-        rows.append([label, usd(close), pnl, usd(peak), share, _STATE_RANK[int(rank)]])
+    for label, (close, peak, share, rank) in periods.items():
+        pnl, of_limit = usd(close - before, is_signed=True), percent(share, 0) if shares else ""
+        rows.append([label, usd(close), pnl, usd(peak), of_limit, _STATE_RANK[int(rank)]])
         before = close
     unit = "month" if by_month else "session"
     columns = (
@@ -175,10 +180,11 @@ def signals_grid(data: RunData) -> Grid:
 
 def z_grid(data: RunData) -> Grid:
     """Tabulate the spread of z outside session openings."""
-    rows = [
-        [s.spread, s.strategy, f"{s.n:,}", f"{s.sd:.3f}", percent(s.beyond_2 / s.n if s.n else None, 1)]
-        for s in data.z_spreads
-    ]
+    rows = []
+    for s in data.z_spreads:
+        unit = data.z_unit(s.strategy)
+        beyond = "" if unit else percent(s.beyond_2 / s.n if s.n else None, 1)
+        rows.append([s.spread, s.strategy, f"{s.n:,}", f"{s.sd:,.3f} {unit}".rstrip(), beyond])
     columns = (
         ("Spread", False),
         ("Strategy", False),
@@ -186,7 +192,8 @@ def z_grid(data: RunData) -> Grid:
         ("Standard deviation", True),
         ("Beyond ±2", True),
     )
-    return _grid("z by spread, without the first bar of each session", columns, rows, "trace.parquet")
+    left_out = ", without the first bar of each session" if data.has_openings else ""
+    return _grid(f"z by spread{left_out}", columns, rows, "trace.parquet")
 
 
 def costs_grid(data: RunData, mean_equity_usd: float) -> Grid:
@@ -267,7 +274,10 @@ def notes_grid(summary: Mapping[str, Any]) -> Grid:
         values = [(name, finite(value)) for name, value in note.items()]
         figures = ", ".join(f"{name} {value:.3g}" for name, value in values if value is not None)
         names = [str(note.get("spread", "")), str(note.get("strategy", ""))]
-        rows.append([*names, kind.replace("_", " "), _NOTES.get(kind, ""), figures])
+        meaning = _NOTES.get(kind, "")
+        if "answers" in note:
+            meaning = f"{unanswered(note)}: no target, and the book was held"
+        rows.append([*names, kind.replace("_", " "), meaning, figures])
     columns = (("Spread", False), ("Strategy", False), ("Note", False), ("Meaning", False), ("Values", False))
     return _grid("Notes of the strategies", columns, rows, "summary.json")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,16 +10,16 @@ import msgspec
 import numpy as np
 from pydantic import ValidationError
 
-import risk
 from engine.app.config import load
-from engine.app.verbs.options import bad_argument, read_json
+from engine.app.config_risk import risk_models
+from engine.app.verbs.options import bad_argument, no_configuration, read_json
 from engine.app.wiring import read_history
 from engine.events import FloatArray, IntArray
 from engine.layout import ACCOUNT_CURRENCY
 from engine.oversight import RiskModel
 from engine.ports import DailyHistory
-from risk.book_file import HeldBook, read_book
-from risk.covariance import prior_covariance
+from risk.book_file import HeldBook, measure_held, read_book
+from risk.covariance import covariance_of_days
 from risk.daily import filled, log_returns
 
 #: Later than any day of a history.
@@ -36,7 +37,7 @@ class FrozenBook(msgspec.Struct, frozen=True):
     covariance_daily : FloatArray, shape (n, n)
         As given, else of the history; NaN where a symbol is not known.
     days : IntArray, shape (n_returns,)
-        Day that each return ends on, since 1970-01-01; none without a history.
+        Day that each return ends on, since 1970-01-01; -1 if that is not known, none without a history.
     returns_daily, past_usd : FloatArray, shape (n_returns, n)
         Log returns, and what was held when each of them began.
     options : dict
@@ -56,7 +57,7 @@ class FrozenBook(msgspec.Struct, frozen=True):
     equity_usd: float | None
 
 
-def read_frozen_book(path: Path, history: Path | None) -> FrozenBook:
+def read_frozen_book(path: Path, history: Path | None, overrides: Sequence[str] = ()) -> FrozenBook:
     """Read the book of a JSON file, as for ``astra var``, or of a configuration.
 
     A file holds the same USD every day; a configuration the shares of ``[book] positions``, at the closes of
@@ -67,41 +68,87 @@ def read_frozen_book(path: Path, history: Path | None) -> FrozenBook:
     path : Path
     history : Path or None
         Daily closes; by default those that the configuration names.
+    overrides : sequence of str
+        Of the configuration, as after ``--set``.
 
     Raises
     ------
     AstraError
-        For a file that cannot be read, or a configuration without positions or closes.
+        For a file that cannot be read, or that is no configuration to override; for a configuration without
+        positions or closes.
     """
-    return _of_config(path, history) if path.suffix == ".toml" else _of_file(path, history)
+    if path.suffix == ".toml":
+        return _of_config(path, history, overrides)
+    if overrides:
+        raise no_configuration(path)
+    return _of_file(path, history)
+
+
+def measure_file(path: Path, history: Path | None) -> dict[str, Any]:
+    """Measure the book of a JSON file: ``astra var``.
+
+    Parameters
+    ----------
+    path : Path
+    history : Path or None
+        Daily closes, for a model that looks back and a file without ``history_return_frac``.
+
+    Returns
+    -------
+    dict
+        As ``risk.book_file.measure_held``.
+
+    Raises
+    ------
+    AstraError
+        For a file that cannot be read, or lacks what its model asks for.
+    """
+    models = risk_models()
+    book = read_book(read_json(path), models)
+    return measure_held(book, models[book.model], _past(book, history, str(path))[1])
 
 
 def _of_file(path: Path, history_path: Path | None) -> FrozenBook:
-    book = read_book(read_json(path), HeldBook)
-    symbols, holdings = tuple(book.symbols), np.array(book.holdings_usd, dtype=np.float64)
+    models = risk_models()
+    book = read_book(read_json(path), models)
+    holdings = np.array(book.holdings_usd, dtype=np.float64)
     if not np.isfinite(holdings).all():
         raise bad_argument(
             "holdings_usd must be finite here", str(path), "What is unknown cannot be stressed."
         )
-    history = read_history(history_path, symbols, _NEVER)
-    _must_cover(symbols, holdings, history)
-    covariance = book.covariance() if book.covariance_daily is not None else _covariance(symbols, history)
-    returns = log_returns(symbols, history)
+    days, returns = _past(book, history_path, str(path))
+    covariance = book.covariance() if book.covariance_daily is not None else _covariance(returns)
     return FrozenBook(
-        symbols,
+        tuple(book.symbols),
         holdings,
         covariance,
-        _days(history),
+        days,
         returns,
         np.tile(holdings, (len(returns), 1)),
-        book.model_dump(include=set(risk.REGISTRY["gaussian"].options.model_fields)),
+        book.model_dump(include=set(models[book.model].options.model_fields)),
         book.var_limit_usd,
         book.equity_usd,
     )
 
 
-def _of_config(path: Path, history_path: Path | None) -> FrozenBook:
-    config = load(path)
+def _past(book: HeldBook, path: Path | None, where: str) -> tuple[IntArray, FloatArray]:
+    """Return the daily log returns of a book's symbols, after the days they end on: -1 where unknown."""
+    if path is None or not book.symbols:
+        returns = book.returns_daily()
+        return np.full(len(returns), -1, dtype=np.int64), returns
+    if book.history_return_frac is not None:
+        hint = "Take history_return_frac out of the file, or leave --history away."
+        raise bad_argument(
+            f"{where} has daily returns of its own, and --history has others", "--history", hint
+        )
+    symbols = tuple(book.symbols)
+    history = read_history(path, symbols, _NEVER)
+    _must_cover(symbols, np.array(book.holdings_usd, dtype=np.float64), history)
+    return _days(history), log_returns(symbols, history)
+
+
+def _of_config(path: Path, history_path: Path | None, overrides: Sequence[str]) -> FrozenBook:
+    config = load(path, overrides)
     symbols = tuple(config.book.positions)
     foreign = [s for s in symbols if s in config.instruments and _is_foreign(config.instruments[s])]
     if not symbols or foreign:
@@ -119,12 +166,13 @@ def _of_config(path: Path, history_path: Path | None) -> FrozenBook:
     units = np.array([config.book.positions[symbol] * _multiplier(config, symbol) for symbol in symbols])
     _must_cover(symbols, units, history)
     value_usd = units * filled(history.close_usd)
+    returns = log_returns(symbols, history)
     return FrozenBook(
         symbols,
         value_usd[-1],
-        _covariance(symbols, history),
+        _covariance(returns),
         _days(history),
-        log_returns(symbols, history),
+        returns,
         value_usd[:-1],
         config.risk.model_dump(),
         config.risk.var_limit_usd,
@@ -153,9 +201,9 @@ def _days(history: DailyHistory | None) -> IntArray:
     return np.empty(0, dtype=np.int64) if history is None else history.days[1:]
 
 
-def _covariance(symbols: tuple[str, ...], history: DailyHistory | None) -> FloatArray:
+def _covariance(returns_daily: FloatArray) -> FloatArray:
     """Return the covariance that an engine would start from; NaN where it would not know a symbol."""
-    covariance, is_known = prior_covariance(symbols, history)
+    covariance, is_known = covariance_of_days(returns_daily)
     covariance[~is_known] = covariance[:, ~is_known] = np.nan
     return covariance
 
@@ -166,7 +214,7 @@ def build_model(name: str, given: dict[str, Any], symbols: tuple[str, ...], **ch
     Parameters
     ----------
     name : str
-        In the registry of ``risk``.
+        Of ``engine.app.config_risk.risk_models``.
     given : dict
         Options of any model; those of others are left out.
     symbols : tuple of str
@@ -178,11 +226,20 @@ def build_model(name: str, given: dict[str, Any], symbols: tuple[str, ...], **ch
     ConfigError
         C013 if they contradict each other.
     """
-    plugin = risk.REGISTRY[name]
+    plugin = risk_models()[name]
     wanted = {**given, **changes, "horizon_days": 1}
     options = {key: value for key, value in wanted.items() if key in plugin.options.model_fields}
     try:
         return plugin.build(plugin.options.model_validate(options), symbols)
     except ValidationError as error:
-        said = "; ".join(str(detail["msg"]).removeprefix("Value error, ") for detail in error.errors())
-        raise bad_argument(f"the model {name} cannot be built: {said}", f"--model {name}") from None
+        said = "; ".join(map(_said, error.errors()))
+        hint = "Name other models with --model, or another --window."
+        raise bad_argument(f"the model {name} cannot be built: {said}", f"--model {name}", hint) from None
+
+
+def _said(detail: Any) -> str:
+    """Return what is wrong with an option; a rule of the model names it by itself."""
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] == "value_error":
+        return message
+    return f"{detail['loc'][-1]}: {message.lower()}, was {detail['input']!r}"

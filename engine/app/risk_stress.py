@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,13 +15,17 @@ from engine.app.verbs.options import bad_argument
 from engine.errors import InvariantError
 from risk.stress import Stress, hedges_fail, k_sigma, named_stretch, sigma_usd, worst_stretches
 
+#: Of the worst stretches: their length, and how many of them.
+_LENGTH_DAYS: Final = 10
+_WORST: Final = 3
+
 
 def stress_book(
     book: FrozenBook,
     *,
     sigmas: Sequence[float],
-    length_days: int,
-    worst: int,
+    length_days: int | None,
+    worst: int | None,
     stretches: Sequence[tuple[str, int, int]],
 ) -> dict[str, Any]:
     """Stress a book.
@@ -31,10 +35,10 @@ def stress_book(
     book : FrozenBook
     sigmas : sequence of float
         Multiples of the standard deviation over the horizon of VaR.
-    length_days : int
-        Of the worst stretches of the history.
-    worst : int
-        How many of them.
+    length_days : int or None
+        Of the worst stretches of the history; None for 10, or none where there is no history.
+    worst : int or None
+        How many of them; None for 3, or as many as fit.
     stretches : sequence of (str, int, int)
         Name, first and last day (since 1970-01-01) of further stretches.
 
@@ -43,25 +47,32 @@ def stress_book(
     dict
         ``var_usd`` (analytic, at the confidence and horizon given), ``var_limit_usd``, ``equity_usd``, and
         ``stresses``: ``name``, ``first`` and ``last`` date or None, ``loss_usd``, ``loss_frac`` of equity,
-        ``of_var`` and ``of_limit``; figures are None when unknown.
+        ``of_var`` and ``of_limit``; figures are None when unknown, because of ``unknown_symbols``.
 
     Raises
     ------
     ConfigError
-        C013 if there is neither a covariance nor a history, or no day of it in a stretch.
+        C013 if there is neither a covariance nor a history, or what was asked for does not fit into it.
     """
     held = book.holdings_usd != 0.0
     variances = book.covariance_daily.diagonal()[held]
     if held.any() and not np.isfinite(variances).all() and not len(book.days):
         hint = "Give covariance_daily in the file, or daily closes with --history."
         raise bad_argument("nothing is known of how the held symbols move", "--history", hint)
+    _must_fit(len(book.days), length_days, worst, stretches)
     confidence = float(book.options.get("confidence", 0.99))
     horizon_days = float(book.options.get("horizon_days", 10.0))
     quantile = NormalDist().inv_cdf(confidence)
     var_usd = quantile * math.sqrt(horizon_days) * sigma_usd(book.holdings_usd, book.covariance_daily)
     stresses = k_sigma(book.holdings_usd, book.covariance_daily, horizon_days, sigmas)
     stresses += hedges_fail(book.holdings_usd, book.covariance_daily, horizon_days, quantile)
-    stresses += worst_stretches(book.holdings_usd, book.returns_daily, book.days, length_days, worst)
+    stresses += worst_stretches(
+        book.holdings_usd,
+        book.returns_daily,
+        book.days,
+        length_days or _LENGTH_DAYS,
+        _WORST if worst is None else worst,
+    )
     for name, first, last in stretches:
         try:
             found = named_stretch(name, book.holdings_usd, book.returns_daily, book.days, (first, last))
@@ -74,8 +85,37 @@ def stress_book(
         "horizon_days": horizon_days,
         "var_limit_usd": book.var_limit_usd,
         "equity_usd": book.equity_usd,
+        "unknown_symbols": [book.symbols[i] for i in np.flatnonzero(held)[~np.isfinite(variances)].tolist()],
         "stresses": [_row(one, book, var_usd) for one in stresses],
     }
+
+
+def _must_fit(
+    n_days: int, length_days: int | None, worst: int | None, stretches: Sequence[tuple[str, int, int]]
+) -> None:
+    """Refuse stretches that the history has no room for."""
+    given = {"--days": length_days is not None, "--worst": bool(worst), "--stretch": bool(stretches)}
+    option = next((option for option, is_given in given.items() if is_given), None)
+    if option is not None and not n_days:
+        hint = "Name daily closes with --history."
+        raise bad_argument(f"{option} asks for stretches of a history, and there is none", option, hint)
+    length, count = length_days or _LENGTH_DAYS, worst or 1
+    if length_days is None and not worst:
+        return
+    if length > n_days:
+        what = f"the history has {n_days:,} daily returns, and no stretch of {length:,} days"
+        raise bad_argument(what, "--days", "Name shorter stretches, or a longer history.")
+    if count > n_days // length:
+        fit = f"{n_days // length:,} stretches of {length:,} days"
+        what = f"--worst must be at most the {fit} that {n_days:,} daily returns have, was {count:,}"
+        raise bad_argument(what, "--worst", "None overlaps another: ask for fewer, or shorter ones.")
+
+
+def remarks(answer: dict[str, Any]) -> list[str]:
+    """Say why figures are unknown."""
+    unknown = ", ".join(answer["unknown_symbols"])
+    why = "they have no covariance, or fewer than 20 daily returns that moved"
+    return [f"VaR, sigmas and correlations are not known for {unknown}: {why}."] if unknown else []
 
 
 def _row(one: Stress, book: FrozenBook, var_usd: float) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from engine.app.config import Config
+from engine.app.past_bars import PastBars
 from engine.app.risk_inputs import build_model
-from engine.app.source import open_source
 from engine.app.wiring import quotes_of, read_history
 from engine.events import CLOSE, BarSlice, FloatArray, IntArray
 from engine.oversight import Market
@@ -59,12 +59,14 @@ class _Fills:
             self._next += 1
 
 
-async def tape_closes(config: Config, fills: Path, keep_days: int) -> list[SessionClose]:
+async def tape_closes(config: Config, source: PastBars, fills: Path, keep_days: int) -> list[SessionClose]:
     """Play the bars of a run through its covariance, with the book that its fills made.
 
     Parameters
     ----------
     config : Config
+    source : PastBars
+        The bars that the run saw.
     fills : Path
         ``fills.parquet`` of the run.
     keep_days : int
@@ -75,7 +77,6 @@ async def tape_closes(config: Config, fills: Path, keep_days: int) -> list[Sessi
     list of SessionClose
         All sessions but the last, which nothing came after.
     """
-    source = open_source(config)
     symbols = config.symbols
     history = read_history(config.risk.history, symbols, source.first_day)
     session_min = minutes_per_session(config.universe.calendar)
@@ -84,24 +85,29 @@ async def tape_closes(config: Config, fills: Path, keep_days: int) -> list[Sessi
     quotes = quotes_of(config)
     book = _Fills(config, fills)
     price_usd: FloatArray = np.full(len(symbols), np.nan)
-    open_: list[tuple[FloatArray, FloatArray, Market, FloatArray]] = []
+    # Prices less what of them only a rate's move has made since the first: of a future nobody gains that.
+    worth_usd, moved_usd = price_usd, np.zeros(len(symbols))
+    open_: list[tuple[FloatArray, FloatArray, FloatArray, Market, FloatArray]] = []
     session = -1
     async for record in source.records():
         if type(record) is not BarSlice:
             continue
         slice_ = quotes.to_usd(record)
         market = actor.market
-        actor.observe(slice_)
+        actor.observe(quotes.at_constant_rates(record, slice_))
         if slice_.session != session and session >= 0:
-            open_.append((book.held.copy(), price_usd, market, _returns(actor)))
+            open_.append((book.held.copy(), price_usd, worth_usd, market, _returns(actor)))
         session = slice_.session
         close = slice_.bars[CLOSE]
+        if (move_frac := quotes.rate_move_frac) is not None:
+            moved_usd += np.where(move_frac[0] != 0.0, price_usd * move_frac[0], 0.0)
         price_usd = np.where(np.isnan(close), price_usd, close)
+        worth_usd = price_usd - moved_usd
         book.advance(slice_.ts_close_ns)
-    ends = [*(price for _, price, _, _ in open_[1:]), price_usd]
+    ends = [*(worth for _, _, worth, _, _ in open_[1:]), worth_usd][: len(open_)]
     return [
-        SessionClose(_usd(held, price), market, returns, float(_usd(held, after - price).sum()))
-        for (held, price, market, returns), after in zip(open_, ends, strict=True)
+        SessionClose(_usd(held, price), market, returns, float(_usd(held, after - worth).sum()))
+        for (held, price, worth, market, returns), after in zip(open_, ends, strict=True)
     ]
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +59,22 @@ def make_folder(config: Config, out: Path | None) -> Path:
     return out
 
 
+def require_place(folder: Path) -> None:
+    """Refuse a folder of runs that cannot be made or written.
+
+    Raises
+    ------
+    ConfigError
+        C012.
+    """
+    place = next(one for one in (folder, *folder.parents) if one.exists())
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        return
+    why = "cannot be written" if place.is_dir() else "is no folder"
+    hint = "Name another with [output] dir, or a run folder with --out."
+    raise ConfigError("C012", f"cannot create run folders in {folder}: {place} {why}", "output.dir", hint)
+
+
 def _free(folder: Path) -> Path:
     """Two runs may start within one second."""
     candidate, count = folder, 1
@@ -63,6 +82,25 @@ def _free(folder: Path) -> Path:
         count += 1
         candidate = folder.with_name(f"{folder.name}-{count}")
     return candidate
+
+
+def discard(folder: Path, out: Path | None, *, is_old: bool) -> None:
+    """Take back the folder of a run that never began.
+
+    Parameters
+    ----------
+    folder : Path
+    out : Path or None
+        As it was asked for; the folder of all runs goes, too, if this was the first.
+    is_old : bool
+        It was there before, and empty: so it stays.
+    """
+    for child in folder.iterdir():
+        shutil.rmtree(child) if child.is_dir() else child.unlink()
+    if not is_old:
+        folder.rmdir()
+    if out is None and not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
 
 
 def point_latest(folder: Path) -> None:
@@ -89,7 +127,8 @@ def read_command_file(path: Path | None) -> tuple[list[Command], str]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError("O003", f"cannot read commands: {error}", str(path)) from None
+        why = getattr(error, "strerror", None) or error
+        raise CommandError("O003", f"cannot read commands: {why}", str(path)) from None
     commands: list[Command] = []
     for number, line in enumerate(text.split("\n"), 1):
         try:
@@ -109,6 +148,7 @@ def summary(
     seconds: float,
     digests: tuple[str, str | None],
     equity_usd: float,
+    further_notes: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     """Sum up a run; the keys are a contract (docs/run-folder.md). Unknown figures are None."""
     book, risk = status.book, status.risk
@@ -141,8 +181,11 @@ def summary(
         "halt_id": status.halt_id,
         "alerts": status.alerts,
         "notes": [
-            {"strategy": n.strategy, "spread": n.spread, "note": n.note, **_known_values(n.values)}
-            for n in status.notes.values()
+            *(
+                {"strategy": n.strategy, "spread": n.spread, "note": n.note, **_known_values(n.values)}
+                for n in status.notes.values()
+            ),
+            *further_notes,
         ],
         "seconds": seconds,
         "bars_per_s": bars / seconds if seconds > 0.0 else 0.0,
@@ -214,12 +257,12 @@ def read_past_run(folder: Path, data: Path | None) -> PastRun:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         past = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         digest, journal_digest, reason = past["digest"], past["journal_digest"], past["exit_reason"]
-        overrides = [f"feed.path={json.dumps(str(data.resolve()))}"] if data is not None else []
-        config = load(folder / "config.toml", overrides)
+        config = load(folder / "config.toml", data=data)
         bars, commands = run["data"], run["commands"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "A run folder holds run.json, config.toml and summary.json; runs/latest is the newest."
-        raise DataError("D011", f"{folder} is no complete run folder: {error}", str(folder), hint) from None
+        why = f"{Path(error.filename).name}: {error.strerror}" if isinstance(error, OSError) else error
+        raise DataError("D011", f"{folder} is no complete run folder: {why}", str(folder), hint) from None
     if reason not in {"completed", "halted"}:
         hint = "Only a run that reached the end of its bars can be repeated."
         raise DataError("D011", f"the run in {folder} was {reason}", str(folder), hint)

@@ -16,7 +16,7 @@ from engine.app.wiring import read_history
 from engine.errors import DataError
 from engine.events import CLOSE, VOLUME, BarSlice, FloatArray
 from feeds.calendars import minutes_per_session
-from feeds.files import FileBars, FileOptions, symbols_in
+from feeds.files import FileOptions, file_bars, symbols_in
 from strategies.screening import COMMON_MIN, ScreenedPair, screen
 
 #: Minutes between closes where there are too few days, as in the admission of pairs.
@@ -89,7 +89,7 @@ def read_sample(
     cells: dict[tuple[int, int], FloatArray] = {}
     volumes: list[FloatArray] = []
     step_min = math.ceil(_STEP_MIN / bar_min) * bar_min  # whole bars, so that cells are equally far apart
-    feed = FileBars(options, symbols, calendar, bar_min=bar_min)
+    feed = file_bars(options, symbols, calendar, bar_min=bar_min)
     for item in feed.slices():
         if isinstance(item, BarSlice):
             close = item.bars[CLOSE]
@@ -106,7 +106,8 @@ def read_sample(
     elif len({session for session, _ in cells}) >= COMMON_MIN:
         closes, what, step_sessions = _by_session(cells), "closes of sessions", 1.0
     else:
-        closes, what = np.array(list(cells.values())), f"closes of every {step_min} minutes"
+        closes = np.array(list(cells.values()))
+        what = "closes of sessions" if step_sessions == 1.0 else f"closes of every {step_min} minutes"
     known = np.isfinite(closes).sum(axis=0)
     if np.count_nonzero(known >= COMMON_MIN) < 2:
         why = f"A pair needs {COMMON_MIN} closes in common; the symbols have {int(known.max(initial=0)):,}."

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 from engine.app.config import PATH_KEYS, Config
 from engine.app.config_errors import symbols_absent
 from engine.app.plugins import registry
-from engine.events import SECOND_NS, Nanos, Record
+from engine.errors import ConfigError
+from engine.events import DAY_NS, SECOND_NS, Nanos, Record
 from engine.ports import Feed
 from feeds.calendars import zone_of
 from feeds.context import FeedContext
@@ -48,7 +49,8 @@ class Source:
     def first_day(self) -> int:
         """Day of the first session, since 1970-01-01: what is known before it is history."""
         sessions = self.feed.sessions
-        return int(sessions.day[sessions.close_ns >= self.feed.first_ns][0])
+        days = sessions.day[sessions.close_ns >= self.feed.first_ns]
+        return int(days[0]) if len(days) else self.feed.first_ns // DAY_NS
 
 
 def open_source(config: Config, last_ns: Nanos | None = None) -> Source:
@@ -70,8 +72,8 @@ def open_source(config: Config, last_ns: Nanos | None = None) -> Source:
         to_ns = last_ns
     options: Any = config.feed.options
     path: Path | None = getattr(options, "path", None)
-    if isinstance(options, FileOptions) and path is not None and path.exists():
-        absent = symbols_absent(config.source, config.symbol_paths, symbols_in(path), str(path))
+    if isinstance(options, FileOptions) and path is not None and (present := symbols_in(path)):
+        absent = symbols_absent(config.source, config.symbol_paths, present, str(path))
         if absent is not None:
             raise absent
     context = FeedContext(config.symbols, config.universe.calendar, from_ns, to_ns, config.universe.bar_min)
@@ -80,13 +82,21 @@ def open_source(config: Config, last_ns: Nanos | None = None) -> Source:
 
 
 def span_of(config: Config) -> tuple[Nanos | None, Nanos | None]:
-    """Return the instants that ``[universe] first`` and ``last`` stand for; None where there is no bound."""
+    """Return the instants that ``[universe] first`` and ``last`` stand for; None where there is no bound.
+
+    Raises
+    ------
+    ConfigError
+        C011 if no instant lies between them.
+    """
     zone = ZoneInfo(zone_of(config.universe.calendar))
     first, last = config.universe.first, config.universe.last
-    return (
-        _instant(first, zone, is_end=False) if first else None,
-        _instant(last, zone, is_end=True) if last else None,
-    )
+    from_ns = _instant(first, zone, is_end=False) if first else None
+    to_ns = _instant(last, zone, is_end=True) if last else None
+    if from_ns is not None and to_ns is not None and from_ns > to_ns:
+        what = f"universe.first must not be after universe.last, was {first} and {last}"
+        raise ConfigError("C011", what, "universe.first")
+    return from_ns, to_ns
 
 
 def fingerprint_of(config: Config) -> str:

@@ -15,6 +15,8 @@ from feeds.calendars import AROUND_THE_CLOCK, minutes_per_session
 
 #: Below this many sessions no Sharpe ratio is given: its standard error would exceed 3.5.
 SESSIONS_MIN: Final = 20
+#: Why there is no Sharpe ratio where nothing was marked: of signals alone, or before the first bar.
+NO_CURVE: Final = "there is no equity curve"
 #: Gross holdings below half a cent are a flat book.
 _FLAT_USD: Final = 0.005
 
@@ -160,6 +162,8 @@ class EquityStatistics:
     @property
     def sharpe_reason(self) -> str:
         """Why there is no Sharpe ratio; empty when there is one."""
+        if not self._bars and not self.unknown:
+            return NO_CURVE
         if self.sessions < SESSIONS_MIN:
             return f"{self.sessions} session{'' if self.sessions == 1 else 's'} (needs {SESSIONS_MIN})"
         if self.unknown:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from engine.app.config import Config
+from engine.app.entry_sizes import entry_sizes
 from engine.app.mistakes import Measured
 from engine.app.source import Source
-from engine.app.wiring import build_loop
+from engine.app.wiring import build_loop, instruments_of, quotes_of
 from engine.commands import Keys
 from engine.events import CLOSE, BarSlice, FloatArray
 from engine.ports import DailyHistory, Strategy
@@ -46,24 +48,29 @@ def measure(config: Config, source: Source | None, history: DailyHistory | None)
         If a strategy or the allocator cannot be built.
     """
     strategies = build_loop(config, history, Keys(), lambda *_: None).bus.strategies
-    looks: list[list[FloatArray]] = [[] for _ in strategies]
-    close = np.empty((0, len(config.symbols)))
-    shown = [k for k, table in enumerate(config.strategy) if isinstance(table.options, PairRules)]
+    sample = _Sample(config, len(strategies))
+    tables = config.strategy
+    has_lots = any(instrument.lot > 0.0 for instrument in instruments_of(config))
+    shown = [k for k, table in enumerate(tables) if has_lots or isinstance(table.options, PairRules)]
     if source is not None and shown:
-        close = asyncio.run(_show(source, [strategies[k] for k in shown], [looks[k] for k in shown]))
+        asyncio.run(sample.show(source, {k: strategies[k] for k in shown}))
     every = tested_every_bars(config.universe.bar_min)
-    tests = _Tests(config, history, close[every - 1 :: every])
+    tests = _Tests(
+        config, history, np.array(sample.closes).reshape(-1, len(config.symbols))[every - 1 :: every]
+    )
     found: list[Measured] = []
-    for table, strategy, seen in zip(config.strategy, strategies, looks, strict=True):
+    for table, strategy, seen in zip(tables, strategies, sample.looks, strict=True):
         options = table.options
-        if hasattr(options, "entry_frac"):
-            found += [
-                Measured(table.name, spread.name, _BP * options.entry_frac, 1.0, math.nan)
-                for spread in strategy.spreads
-            ]
-        elif isinstance(options, PairRules):
+        if isinstance(options, PairRules):
             found += _of_pairs(table.name, options, strategy, seen, tests)
-    return found
+            continue
+        entry_bps = _BP * getattr(options, "entry_frac", math.nan)
+        found += [Measured(table.name, spread.name, entry_bps, 1.0, math.nan) for spread in strategy.spreads]
+    if not has_lots:
+        return found
+    spreads = [spread for strategy in strategies for spread in strategy.spreads]
+    sizes = entry_sizes(config, spreads, sample.usd_ratio(strategies), sample.price_usd)
+    return [replace(one, legs=legs) for one, legs in zip(found, sizes, strict=True)]
 
 
 def _of_pairs(
@@ -102,18 +109,31 @@ class _Tests:
         return engle_granger(np.log(y[both]), np.log(x[both])), f"{np.count_nonzero(both):,} bars"
 
 
-async def _show(source: Source, strategies: list[Strategy], looks: list[list[FloatArray]]) -> FloatArray:
-    """Show bars to strategies; note variance and ratio from time to time; return the closes."""
-    closes: list[FloatArray] = []
-    async for record in source.records():
-        if type(record) is not BarSlice:
-            continue
-        closes.append(record.bars[CLOSE])
-        for strategy, seen in zip(strategies, looks, strict=True):
-            strategy.on_slice(record)
-            if len(closes) % _LOOK_EVERY == 0:
-                outlook = strategy.outlook()
-                seen.append(np.stack((outlook.innovation_var, outlook.usd_ratio)))
-        if len(closes) == SLICES_MAX:
-            break
-    return np.array(closes).reshape(len(closes), -1)
+class _Sample:
+    """What the first bars were, and what the strategies thought of them from time to time."""
+
+    def __init__(self, config: Config, n_strategies: int) -> None:
+        self.closes: list[FloatArray] = []
+        self.looks: list[list[FloatArray]] = [[] for _ in range(n_strategies)]
+        self.price_usd: FloatArray = np.full(len(config.symbols), np.nan)
+        self._quotes = quotes_of(config)
+
+    async def show(self, source: Source, strategies: dict[int, Strategy]) -> None:
+        """Show bars to strategies; note variance and ratio now and then, closes and the last price in USD."""
+        async for record in source.records():
+            if type(record) is not BarSlice:
+                continue
+            self.closes.append(record.bars[CLOSE])
+            usd = self._quotes.to_usd(record).bars[CLOSE]
+            self.price_usd = np.where(np.isfinite(usd), usd, self.price_usd)
+            for k, strategy in strategies.items():
+                strategy.on_slice(record)
+                if len(self.closes) % _LOOK_EVERY == 0:
+                    outlook = strategy.outlook()
+                    self.looks[k].append(np.stack((outlook.innovation_var, outlook.usd_ratio)))
+            if len(self.closes) == SLICES_MAX:
+                break
+
+    def usd_ratio(self, strategies: Sequence[Strategy]) -> FloatArray:
+        """Return the ratio of every spread after the last bar: what an entry would be sized with."""
+        return np.concatenate([strategy.outlook().usd_ratio for strategy in strategies])

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from zoneinfo import ZoneInfo
 
+from engine.app.plugins import z_unit
 from engine.app.render import percent, rate, usd
 from engine.app.terminal_text import closing, counted, shown
 from engine.events import (
@@ -47,6 +48,7 @@ LINES_A_RUN = 300
 _STATE_MARK = {TradingState.HALTED: "HALT", TradingState.REDUCING: "REDUCE", TradingState.ACTIVE: "ACTIVE"}
 #: A rebalance that trades less changes nothing that a person would see.
 _TURNOVER_MIN_FRAC = 0.0005
+_NAMES_MAX = 2
 _INDENT = " " * 13
 #: Alerts that only repeat a change of the trading state, which has its own line.
 _STATE_ALERTS = frozenset({"halted", "reducing", "active"})
@@ -100,6 +102,7 @@ class Terminal:
         self._var_usd = math.nan
         self._measured_ns = -1
         self._calendar = ""
+        self._z_units: dict[str, str] = {}
         self._day = ""
         self._lines_session = 0
         self._lines_run = 0
@@ -124,6 +127,7 @@ class Terminal:
         risk = config.risk
         self._limit_usd = risk.var_limit_usd
         self._calendar = config.universe.calendar
+        self._z_units = {table.name: z_unit(table.kind) for table in config.strategy}
         self._zone, self._zone_name = exchange_zone(self._calendar)
         options = config.allocator.options
         words = [
@@ -192,21 +196,21 @@ class Terminal:
 
     def _signal(self, event: Signal) -> None:
         side = "flat" if event.side is Side.FLAT else f"{event.side.value.lower()} spread"
-        self._line(
-            event.ts_ns, "SIGNAL", f"{event.spread:<9} z {event.z:+.2f}  beta {event.beta:.3f}  {side}"
-        )
+        z = f"{event.z:+.2f} {self._z_units.get(event.strategy, '')}".rstrip()
+        self._line(event.ts_ns, "SIGNAL", f"{event.spread:<9} z {z}  beta {event.beta:.3f}  {side}")
 
     def _rebalance(self, event: AllocationDone) -> None:
         if event.status == "optimal":
             if event.turnover_frac < _TURNOVER_MIN_FRAC:
                 return
-            binding = f" (binding: {', '.join(event.binding)})" if event.binding else ""
+            binding = f" (binding: {_few(event.binding)})" if event.binding else ""
             text = (
                 f"gross {event.gross_frac:.2f}x  net {percent(event.net_frac, 1)}  "
                 f"turnover {percent(event.turnover_frac, 1)}  optimal{binding}"
             )
         else:
-            text = f"{event.status}: the book is held"
+            why = f" ({_few(event.binding)})" if event.binding else ""
+            text = f"{event.status}{why}: the book is held"
         self._line(event.ts_ns, "REBAL", text)
 
     def _refused(self, event: TargetRefused) -> None:
@@ -321,6 +325,12 @@ def exchange_zone(calendar: str) -> tuple[tzinfo, str]:
 
     zone = ZoneInfo(zone_of(calendar))
     return zone, _SHORT_ZONE.get(zone.key, zone.key.rpartition("/")[2])
+
+
+def _few(names: Sequence[str]) -> str:
+    """Name the first of them: a line is to be read, and the journal has them all."""
+    more = len(names) - _NAMES_MAX
+    return ", ".join(names[:_NAMES_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 def _share(var_usd: float, limit_usd: float) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine.app.render import percent, rate, usd
+from engine.app.statistics import NO_CURVE
 from engine.events import TradingState
 from engine.status import Status
 
@@ -82,12 +83,16 @@ def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float) -> str:
     seconds, speed = summary["seconds"], summary["bars_per_s"]
     is_whole = summary.get("exit_reason", "completed") in {"completed", "halted"}
     ended = "finished" if is_whole else str(summary["exit_reason"]).upper()
-    lines = [
-        f"{ended} in {seconds:.1f} s ({rate(speed)} bars/s)   {', '.join(counts)}",
+    book = [
         f"P&L       {gain}  ({share})    costs {costs}   carry {carry}",
         *_by_strategy(summary.get("strategies", {})),
         f"drawdown  {percent(summary['max_drawdown_frac'])}    Sharpe  {sharpe_text(summary)}",
         f"VaR       {var}",
+    ]
+    none = f"book      none was kept: {NO_CURVE}, no P&L and no VaR"
+    lines = [
+        f"{ended} in {seconds:.1f} s ({rate(speed)} bars/s)   {', '.join(counts)}",
+        *([none] if summary["sharpe_reason"] == NO_CURVE else book),
         *_noted(summary.get("notes", ())),
         f"digest    {summary['digest']}",
         f"report    {shown(folder / 'report.html')}",
@@ -114,9 +119,27 @@ def _won(win_rate: float | None) -> str:
 
 
 def _noted(notes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Count what strategies said of their spreads: why a run has no signals, or which noise is a guess."""
-    counts = Counter(str(note["note"]).replace("_", " ") for note in notes)
-    return [f"spreads   {', '.join(f'{n} {note}' for note, n in sorted(counts.items()))}"] if counts else []
+    """Count what was said of spreads: why no signals, which noise is a guess; then tell of the allocator."""
+    counts = Counter(str(note["note"]).replace("_", " ") for note in notes if "answers" not in note)
+    spreads = ", ".join(f"{n} {note}" for note, n in sorted(counts.items()))
+    return [
+        *([f"spreads   {spreads}"] if spreads else []),
+        *(
+            f"allocator {unanswered(note)}, {note['times']:,} times of {note['answers']:,}: the book was held"
+            for note in notes
+            if "answers" in note
+        ),
+    ]
+
+
+def unanswered(note: Mapping[str, Any]) -> str:
+    """Write why an allocator gave no target, from the note about it.
+
+    >>> unanswered({"note": "allocator_bad_input", "reason": "history_return_frac"})
+    'bad_input (history_return_frac)'
+    """
+    status = str(note["note"]).removeprefix("allocator_")
+    return f"{status} ({note['reason']})" if note.get("reason") else status
 
 
 def sharpe_text(summary: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from engine.app.source import open_source
 from engine.app.wiring import build_loop
 from engine.commands import Keys
 from engine.ports import DailyHistory
-from feeds.simulated import SimulatedBars
+from feeds.recorded import RecordedBars
 
 _TEXT: Final = """
 [feed]
@@ -69,7 +69,7 @@ def warm_up() -> None:
 def _pass(config: Config) -> None:
     """Pass some minutes through an engine, bar by bar, as a live run does."""
     tape = open_source(config).feed
-    assert isinstance(tape, SimulatedBars)  # noqa: S101 - the text above says so
+    assert isinstance(tape, RecordedBars)  # noqa: S101 - the text above says so
     days = np.arange(_HISTORY_DAYS)
     steps = np.random.Generator(np.random.Philox(7)).normal(0.0, 0.01, (_HISTORY_DAYS, len(config.symbols)))
     history = DailyHistory(config.symbols, days, 100.0 * np.exp(np.cumsum(steps, axis=0)))

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
-import risk
 from engine.app.adjustable import controls_of
 from engine.app.config import Config
 from engine.app.config_tables import InstrumentTable
 from engine.app.plugins import registry
-from engine.book import Book, Funding
+from engine.book import Book
 from engine.bus import Bus
+from engine.carry import Funding
 from engine.commands import Keys, Verifier
 from engine.desk import RiskRule, TradingDesk
 from engine.errors import DataError
@@ -153,9 +153,16 @@ def instruments_of(config: Config) -> tuple[Instrument, ...]:
             -1 if table.expiry is None else day_of(table.expiry),
             table.sector,
             table.role,
+            table.borrow_bps,
+            table.income_frac,
         )
         for symbol, table in zip(config.symbols, tables, strict=True)
     )
+
+
+def capital_of(config: Config) -> dict[str, float]:
+    """Return the share of equity of every strategy that has one, by name."""
+    return {one.name: one.capital_frac for one in config.strategy if one.capital_frac is not None}
 
 
 def _slicer(config: Config, sessions: Sessions) -> Slicer:
@@ -173,16 +180,14 @@ def _allocator(config: Config, layout: Layout, session_min: int) -> Allocator | 
     if config.allocator.kind == "none":
         return None
     plugin = registry("allocators")[config.allocator.kind]
-    capital = {one.name: one.capital_frac for one in config.strategy if one.capital_frac is not None}
-    allocator: Allocator = plugin.build(
-        config.allocator.options, AllocatorContext(layout, session_min, config.universe.bar_min, capital)
-    )
+    context = AllocatorContext(layout, session_min, config.universe.bar_min, capital_of(config))
+    allocator: Allocator = plugin.build(config.allocator.options, context)
     return allocator
 
 
 def _desk(config: Config, layout: Layout, session_min: int, history: DailyHistory | None) -> TradingDesk:
     table = config.risk
-    model = risk.REGISTRY[table.model].build(table, layout.symbols)
+    model = registry("risk_models")[table.model].build(table, layout.symbols)
     funding = Funding(**config.funding.model_dump())
     opening = np.concatenate([np.zeros(2 * len(layout.spreads)), np.array([*config.book.positions.values()])])
     bar_min = config.universe.bar_min
@@ -201,7 +206,6 @@ def _desk(config: Config, layout: Layout, session_min: int, history: DailyHistor
             model.mc_margin,
             at_least_two_bars(config, table.var_max_age_min),
         ),
-        (funding.long_frac, funding.short_frac),
     )
 
 
@@ -229,10 +233,12 @@ def read_history(path: Path | None, symbols: tuple[str, ...], before_day: int) -
     try:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
         frame = frame[["date", "symbol", "close"]]
-        frame = frame.assign(day=pd.to_datetime(frame["date"]).to_numpy("datetime64[D]").astype(np.int64))
-    except (OSError, ValueError, KeyError) as error:
+        days = pd.to_datetime(frame["date"]).to_numpy("datetime64[D]").astype(np.int64)
+        frame = frame.assign(day=days, close=pd.to_numeric(frame["close"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "It needs the columns date, symbol and close (adjusted)."
-        raise DataError("D014", f"cannot read daily closes: {error}", str(path), hint) from None
+        why = getattr(error, "strerror", None) or error
+        raise DataError("D014", f"cannot read daily closes: {why}", str(path), hint) from None
     table = (
         frame[(frame["day"] < before_day) & frame["symbol"].isin(symbols)]
         .drop_duplicates(["day", "symbol"])

@@ -64,8 +64,6 @@ class Figures(msgspec.Struct, frozen=True):
         Effects its sink does not have yet.
     delivered, failures : int
         Effects handed over and attempts that failed, since the start.
-    last_delivered_s : float or None
-        When it last handed something over, on the stopwatch; None for never.
     waiting_s : float
         For how long the oldest undelivered batch has been tried; 0 when there is none.
     is_connected : bool
@@ -77,7 +75,6 @@ class Figures(msgspec.Struct, frozen=True):
     pending: int
     delivered: int
     failures: int
-    last_delivered_s: float | None
     waiting_s: float
     is_connected: bool
     error: str
@@ -97,7 +94,6 @@ class Courier:
         self._on_progress = on_progress
         self._delivered = 0
         self._failures = 0
-        self._last_delivered_s: float | None = None
         self._waiting_since_s: float | None = None
         self._is_connected = False
         self._error = ""
@@ -114,7 +110,6 @@ class Courier:
             pending=self._outbox.count(self.name, self.lane),
             delivered=self._delivered,
             failures=self._failures,
-            last_delivered_s=self._last_delivered_s,
             waiting_s=self.waiting_s,
             is_connected=self._is_connected,
             error=self._error,
@@ -159,7 +154,6 @@ class Courier:
         await self._sink.deliver(batch)
         self._outbox.delivered(self.name, self.lane, effect_id(batch[-1]))
         self._delivered += len(batch)
-        self._last_delivered_s = stopwatch_s()
         self._waiting_since_s = None
         self._note_success()
         self._on_progress()

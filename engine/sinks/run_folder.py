@@ -6,6 +6,8 @@ keeps at most one chunk of rows.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -15,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.book import Book
+from engine.desk import TradingDesk
 from engine.events import (
     Alert,
+    AllocationDone,
     BarRejected,
     BarSlice,
     BookMarked,
@@ -90,7 +93,12 @@ SCHEMAS: Final = {
         costs_usd=_NUMBER,
     ),
     "risk": _schema(
-        var_usd=_NUMBER, var_analytic_usd=_NUMBER, var_upper_usd=_NUMBER, es_usd=_NUMBER, state=_TEXT
+        var_usd=_NUMBER,
+        var_analytic_usd=_NUMBER,
+        var_upper_usd=_NUMBER,
+        es_usd=_NUMBER,
+        state=_TEXT,
+        var_limit_usd=_NUMBER,
     ),
 }
 
@@ -158,7 +166,7 @@ class RunFolder:
         Keep ``trace.parquet``.
     on_equity : callable
         Is shown ``(ts_ns, equity_usd)`` arrays as they are written: for the statistics of the summary.
-    book : Book or None
+    desk : TradingDesk or None
         Of the run; None when nothing trades.
     """
 
@@ -169,13 +177,15 @@ class RunFolder:
         strategies: Sequence[Strategy],
         trace: bool,
         on_equity: Callable[[IntArray, FloatArray], None],
-        book: Book | None = None,
+        desk: TradingDesk | None = None,
     ) -> None:
         def show_equity(chunk: pa.Table) -> None:
             ts_ns = chunk["ts"].to_numpy().astype(np.int64)
             on_equity(ts_ns, chunk["equity_usd"].to_numpy())
 
+        book = desk.book if desk is not None else None
         self._symbols = symbols
+        self._latch = desk.latch if desk is not None else None
         self._ledger = book
         self._names = book.layout.sleeve_names if book is not None else []
         self._trips = RoundTrips(book.layout) if book is not None else None
@@ -191,6 +201,7 @@ class RunFolder:
         self._quarantine_path = folder / "quarantine.jsonl"
         self._quarantine: TextIO | None = None
         self._quarantined = 0
+        self._answers: Counter[tuple[str, tuple[str, ...]]] = Counter()
 
     def on_step(self, seq: int, record: Record, events: list[Event], state: TradingState) -> None:
         """Take one step of the loop; ``state`` is the trading state after it."""
@@ -201,7 +212,8 @@ class RunFolder:
                 n_marked += 1
                 self._book.append(msgspec.structs.astuple(event))
             elif kind is RiskMeasured:
-                self._risk.append(_risk_row(event, state))  # type: ignore[arg-type]
+                limit_usd = self._latch.var_limit_usd if self._latch is not None else math.nan
+                self._risk.append(_risk_row(event, state, limit_usd))  # type: ignore[arg-type]
             else:
                 self._rare(f"{seq}-{index}", event)
         if n_marked and self._ledger is not None and self._trips is not None:
@@ -222,6 +234,8 @@ class RunFolder:
                 self._targets(event.ts_ns, event.weight_frac, status, "")
             case TargetRefused():
                 self._targets(event.ts_ns, event.weight_frac, "refused", event.reason)
+            case AllocationDone(status=status, binding=binding):
+                self._answers[status, () if status == "optimal" else binding] += 1
             case SleevesMarked():
                 self._sleeves(event)
             case Alert():
@@ -263,6 +277,22 @@ class RunFolder:
             self._quarantine = self._quarantine_path.open("w", encoding="utf-8")
         bar = _fields(rejected.bar)
         self._quarantine.write(_line({"id": effect_id, "reason": rejected.reason.value, **bar}))
+
+    def notes(self) -> list[dict[str, Any]]:
+        """Say how often, and why, the allocator gave no target: for the ``notes`` of the summary."""
+        answers = self._answers.total()
+        return [
+            {
+                "strategy": "",
+                "spread": "",
+                "note": f"allocator_{status}",
+                "reason": ", ".join(binding),
+                "times": times,
+                "answers": answers,
+            }
+            for (status, binding), times in self._answers.most_common()
+            if status != "optimal"
+        ]
 
     def close(self) -> None:
         """Write everything that is left, and what the sleeves have earned in the end."""
@@ -314,7 +344,7 @@ def _last_closed(events: list[Event]) -> SliceClosed | None:
     return next((event for event in reversed(events) if type(event) is SliceClosed), None)
 
 
-def _risk_row(event: RiskMeasured, state: TradingState) -> tuple[Any, ...]:
+def _risk_row(event: RiskMeasured, state: TradingState, limit_usd: float) -> tuple[Any, ...]:
     return (
         event.ts_ns,
         event.var_usd,
@@ -322,6 +352,7 @@ def _risk_row(event: RiskMeasured, state: TradingState) -> tuple[Any, ...]:
         event.var_upper_usd,
         event.es_usd,
         state.value,
+        limit_usd,
     )
 
 

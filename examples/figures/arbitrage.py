@@ -17,7 +17,8 @@ from engine.app.config import load
 from engine.app.replay import replay
 from engine.app.statistics import periods_per_year
 from engine.app.terminal import Silent
-from engine.book import Funding
+from engine.carry import Funding
+from engine.layout import Instrument
 from examples.figures.bars import ENTRY, EXIT, MEAN, SD
 from examples.figures.page import Value
 from strategies.basis import BasisOptions, fair_value
@@ -167,12 +168,13 @@ def _merger() -> dict[str, Value]:
     spread = spread_frac(price, deal)
     frac = float(spread[0])
     broken = np.array([60.0, 65.0])
+    financing = Funding(0.036, 50.0, 25.0, 40.0)
     return {
         "merger.spread": float((deal - price)[0]),
         "merger.frac": frac,
         "merger.discount": -float(spread_frac(deal, price)[0]),
         "merger.pnl": shares * price.item() * frac,
-        "merger.financing": days * Funding(0.036, 50.0, 25.0, 40.0).daily_usd(shares * price.item()),
+        "merger.financing": days * financing.daily_usd(shares * price.item(), Instrument("ATVI")),
         "merger.days": days,
         "merger.annualised_months": float(annualised_frac(spread, np.array([365.0 * 21.0 / 12.0]))[0]),
         "merger.annualised": float(annualised_frac(spread, np.array([float(days)]))[0]),
@@ -199,7 +201,7 @@ def _convertible() -> dict[str, Value]:
     coupon = bond.coupon_frac * bond.face_usd
     earned = bonds * (bond_usd[1] - bond_usd[0] + coupon)
     rise = stock_usd[1] - stock_usd[0]
-    borrow = Funding(0.0, 0.0, 0.0, 2_000.0).daily_usd(-sold * stock_usd[0]) * 360.0
+    borrow = Funding(0.0, 0.0, 0.0, 2_000.0).daily_usd(-sold * stock_usd[0], Instrument("TSLA")) * 360.0
     return {
         "convertible.price": bond.conversion_price_usd,
         "convertible.parity": bond.parity(stock_usd[0]),

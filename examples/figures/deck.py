@@ -13,7 +13,8 @@ from engine.app.book_table import describe
 from engine.app.config_tables import BookTable, FundingTable, RiskTable
 from engine.app.statistics import EquityStatistics, periods_per_year
 from engine.app.verbs.options import read_json
-from engine.book import Funding
+from engine.carry import Funding
+from engine.layout import Instrument
 from examples.figures.page import Value
 from examples.figures.trade_offs import HERE, document
 from risk.book_file import measure_book
@@ -83,7 +84,8 @@ def _rate_behind() -> float:
     spreads = (table.long_spread_bps, table.short_spread_bps, table.borrow_bps)
     for rate_frac in np.arange(0.0350, 0.0370, 5e-6).tolist():
         funding = Funding(rate_frac, *spreads)
-        if all(abs(funding.daily_usd(LISTED_USD[s]) - usd) <= 0.005 for s, usd in FUNDING_USD.items()):
+        daily = {symbol: funding.daily_usd(LISTED_USD[symbol], Instrument(symbol)) for symbol in FUNDING_USD}
+        if all(abs(daily[symbol] - usd) <= 0.005 for symbol, usd in FUNDING_USD.items()):
             return float(round(rate_frac, 6))
     return math.nan
 

@@ -37,13 +37,15 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Weights of the terms of the utility; the horizon is in days of a full session.
+    """Weights of the terms of the utility, over one horizon.
 
-    ``reward`` of 1 counts forecasts and funding; 0 leaves both out (least variance).
+    Variance grows with its sessions, carry with its calendar days. ``reward`` of 1 counts forecasts and
+    carry; 0 leaves both out (least variance).
     """
 
     risk_aversion: float
     trade_aversion: float
+    horizon_sessions: float
     horizon_days: float
     reward: float = 1.0
 
@@ -86,7 +88,7 @@ def bad_inputs(problem: AllocationProblem) -> tuple[str, ...]:
     An unknown price, ratio or volume is no fault: it freezes the spreads it concerns.
     """
     wanted, is_priceless = problem.side != 0.0, ~(problem.price_usd > 0.0)
-    carry = problem.funding_long_frac - problem.funding_short_frac
+    margin = problem.carry.long_frac - problem.carry.short_frac
     tests = {
         "equity_usd": 0.0 < problem.equity_usd < np.inf,
         "side": ((problem.side == 0.0) | (np.abs(problem.side) == 1.0)).all(),
@@ -97,7 +99,8 @@ def bad_inputs(problem: AllocationProblem) -> tuple[str, ...]:
         "participation_max_frac": 0.0 <= problem.participation_max_frac < np.inf,
         "var_budget_usd": 0.0 <= problem.var_budget_usd < np.inf,
         "var_factor": 0.0 < problem.var_factor < np.inf,
-        "funding_long_frac": 0.0 <= carry < np.inf,  # a rebate above the charge pays for being gross
+        # a short that receives more than a long pays would reward being gross
+        "carry": bool(np.isfinite(margin).all() and (margin >= 0.0).all()),
     }
     return tuple(name for name, is_good in tests.items() if not is_good)
 
@@ -176,8 +179,8 @@ def utility(
 ) -> float:
     """Return what the program maximises, as a fraction of equity over the horizon.
 
-    ``alpha's - gamma w'(h Sigma)w - tau sum c|w - w0| - funding(w) h/360``, with alpha counted on the spreads
-    whose side is wanted, and funding on what is financed with cash.
+    ``alpha's - gamma w'(h Sigma)w - tau sum c|w - w0| - carry(w)``, with alpha counted on the spreads whose
+    side is wanted, h in sessions, and carry over the calendar days of the horizon.
     """
     w = wiring.layout.net(leg_frac)
     n_spreads = len(wiring.y_leg)
@@ -187,13 +190,11 @@ def utility(
     variance = float(np.sum((problem.factor_daily.T @ w) ** 2))
     moved = np.abs(w - plan.held_frac)
     cost = float(np.where(moved > 0.0, problem.cost_frac, 0.0) @ moved)
-    carry = problem.funding_long_frac * np.maximum(w, 0.0) - problem.funding_short_frac * np.maximum(-w, 0.0)
-    carry = np.where(wiring.layout.is_funded, carry, 0.0)
     return (
         rates.reward * float((wanted * forecast) @ size)
-        - rates.risk_aversion * rates.horizon_days * variance
+        - rates.risk_aversion * rates.horizon_sessions * variance
         - rates.trade_aversion * cost
-        - rates.reward * float(carry.sum()) * rates.horizon_days / 360.0
+        + rates.reward * float(problem.carry.daily(w).sum()) * rates.horizon_days
     )
 
 

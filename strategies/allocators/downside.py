@@ -52,7 +52,12 @@ class Downside:
     def __init__(self, options: DownsideOptions, context: AllocatorContext) -> None:
         self._options, self._bar_min = options, context.bar_min
         self._every_min = checked_every_min(options.every_min, context)
-        self._rates = Rates(0.0, options.trade_aversion, options.horizon_min / context.session_min)
+        self._rates = Rates(
+            risk_aversion=0.0,
+            trade_aversion=options.trade_aversion,
+            horizon_sessions=options.horizon_min / context.session_min,
+            horizon_days=context.calendar_days(options.horizon_min),
+        )
         self._wiring = wire(context.layout, context.capital_frac)
         self._method = Method(n_days=options.history_days)
 

@@ -1,6 +1,6 @@
-"""Mean-variance with costs, funding and a VaR cone, over spreads: the default allocator, and two of its kin.
+"""Mean-variance with costs, carry and a VaR cone, over spreads: the default allocator, and two of its kin.
 
-    maximise    alpha's - gamma w'(h Sigma)w - tau sum c|w - w0| - funding(w) h/360
+    maximise    alpha's - gamma w'(h Sigma)w - tau sum c|w - w0| - carry(w)
     subject to  gross, net, per-name and participation caps, the wanted sides, VaR upper <= budget
 
 with w = Bs and column k of B equal to (1, -b)/(1 + |b|), so that the solver cannot break a hedge. The
@@ -29,7 +29,10 @@ class BookOptions(BaseModel):
     net_max_frac: float = Field(0.05, gt=0.0, le=20.0, description="Cap on |sum of weights|.")
     name_max_frac: float = Field(1.0, gt=0.0, le=20.0, description="Cap on the |weight| of any symbol.")
     horizon_min: float = Field(
-        60.0, gt=0.0, allow_inf_nan=False, description="Horizon of forecasts, risk and funding, minutes."
+        60.0,
+        gt=0.0,
+        allow_inf_nan=False,
+        description="Horizon of forecasts, risk and carry, session minutes.",
     )
 
     def limits(self) -> Limits:
@@ -92,7 +95,11 @@ class MeanVariance:
         self._limits = options.limits()
         aversions = {"risk_aversion": 0.0, "trade_aversion": 0.0}
         aversions |= options.model_dump(include=set(aversions))
-        self._rates = Rates(**aversions, horizon_days=options.horizon_min / context.session_min)
+        self._rates = Rates(
+            **aversions,
+            horizon_sessions=options.horizon_min / context.session_min,
+            horizon_days=context.calendar_days(options.horizon_min),
+        )
         self._wiring = wire(context.layout, context.capital_frac)
         self._method = method
 

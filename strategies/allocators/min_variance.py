@@ -4,7 +4,7 @@
     subject to  gross, net, per-name and participation caps, VaR upper <= budget, the wanted sides,
                 sum w = 1 and expected return >= return_min, as asked for
 
-It is the program of mean-variance with neither forecasts, costs nor funding in what it minimises, and the
+It is the program of mean-variance with neither forecasts, costs nor carry in what it minimises, and the
 same steps lead to an answer. Long only is a strategy that wants no shorts. docs/maths/mean_variance.md.
 """
 
@@ -82,7 +82,7 @@ class MinVariance:
             return_min_frac=None if annual_frac is None else annual_frac * years,
         )
         # Variance alone, over a year: what is minimised is the square of the usual volatility.
-        self._rates = Rates(1.0, 0.0, horizon_days=context.sessions_per_year, reward=0.0)
+        self._rates = Rates(1.0, 0.0, context.sessions_per_year, horizon_days=365.0, reward=0.0)
         self._wiring = wire(context.layout, context.capital_frac)
         self._method = Method(n_floors=options.fully_invested + (annual_frac is not None))
 

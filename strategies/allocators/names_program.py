@@ -111,14 +111,15 @@ def state_names(problem: NamesProblem) -> tuple[Any, list[Any], list[Any]]:
         forecast = problem.decay_frac**k * problem.expected_return_frac
         utility += reward * (forecast @ w) - gamma * cp.sum_squares(root.T @ w)
         utility -= tau * (problem.cost_frac @ cp.abs(w - before))
-        constraints += _constraints(problem, w)
+        constraints += constraints_of(problem, w)
         before = w
     if problem.ends_flat:
         utility -= tau * (problem.cost_frac @ cp.abs(before))
     return cp.Problem(cp.Maximize(utility), constraints), parameters, plan
 
 
-def _constraints(problem: NamesProblem, w: Any) -> list[Any]:
+def constraints_of(problem: NamesProblem, w: Any) -> list[Any]:
+    """State the limits of a problem on the weights of one step, a cvxpy variable."""
     import cvxpy
 
     cp: Any = cvxpy

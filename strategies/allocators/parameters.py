@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from engine.events import BoolArray, FloatArray, IntArray
-from engine.ports import AllocationProblem, Layout
+from engine.ports import AllocationProblem
 from strategies.allocators.checks import Limits, Rates, Tail, floors_reached
 from strategies.allocators.plan import Plan, Wiring, legs_at, pace_of
 from strategies.allocators.program import Program, Structure, disjoint
@@ -52,7 +52,7 @@ class Slots(msgspec.Struct, frozen=True):
     spreads : IntArray
         At most as many as the structure has slots; a slot left over has zero columns.
     symbols : IntArray
-        The program's symbols, likewise.
+        The program's symbols, likewise; -1 for the second leg of an outright, which it has not.
     is_crowded : BoolArray, shape (n_symbols,)
         Symbols of the universe that the structure treats as crowded.
     """
@@ -85,18 +85,20 @@ def assign_slots(wiring: Wiring, plan: Plan, method: Method) -> Slots:
     """Choose the program.
 
     Live spreads that share no symbol, among themselves or with what stays, go into the next larger of a few
-    small programs (4, 8, 16, ... slots). Otherwise the program of the whole layout is used.
+    small programs (4, 8, 16, ... slots). Otherwise the program of the whole layout is used; also where it is
+    smaller, since all spreads are live and some are outrights, of one symbol and not two.
     """
     symbol = wiring.layout.leg_symbol
     y, x = symbol[wiring.y_leg], symbol[wiring.x_leg]
-    live = np.flatnonzero(plan.is_live)
+    live, is_pair = np.flatnonzero(plan.is_live), x != y
     is_used = plan.fixed_leg_frac != 0.0
     is_used[wiring.y_leg[live]] = True
-    is_used[wiring.x_leg[live]] = True
+    is_used[wiring.x_leg[live[is_pair[live]]]] = True
     legs_on = np.bincount(symbol, weights=is_used, minlength=wiring.n_symbols)
-    if max(legs_on[y[live]].max(), legs_on[x[live]].max()) <= 1.0:
-        n_slots = min(max(4, 1 << (live.size - 1).bit_length()), len(y))
-        own = np.column_stack((y[live], x[live])).ravel()
+    n_slots = min(max(4, 1 << (live.size - 1).bit_length()), len(y))
+    is_smaller = n_slots < len(y) or bool(is_pair.all())
+    if is_smaller and max(legs_on[y[live]].max(), legs_on[x[live]].max()) <= 1.0:
+        own = np.column_stack((y[live], np.where(is_pair, x, -1)[live])).ravel()
         structure = _of_method(disjoint(n_slots), method, wiring)
         return Slots(structure, live, own, np.zeros(wiring.n_symbols, dtype=bool))
     crowded = np.flatnonzero(wiring.is_crowded)
@@ -199,12 +201,12 @@ def fill_parameters(
 ) -> FloatArray:
     """Return the parameter vector of the program: ``theta``, ``risk``, and the constant 1."""
     fixed = wiring.layout.net(plan.fixed_leg_frac)
-    cost_frac = problem.cost_frac[slots.symbols]  # NaN where there is no price, and so no trade
+    cost_frac = np.where(slots.symbols >= 0, problem.cost_frac[slots.symbols], np.nan)  # NaN: no trade
     parts = program.statement.parts
     vector = np.zeros(program.statement.theta.size + 2)
     vector[parts["high"]] = 1.0  # a slot without a spread: any v will do
     values = {
-        "base": (plan.held_frac - fixed)[slots.symbols],
+        "base": np.where(slots.symbols >= 0, (plan.held_frac - fixed)[slots.symbols], 0.0),
         "cost": _BP * rates.trade_aversion * np.where(cost_frac >= 0.0, cost_frac, 0.0),
         "low": bounds.low[slots.spreads],
         "gross_room": limits.gross_max_frac - np.abs(fixed[~slots.is_crowded]).sum(),
@@ -216,7 +218,7 @@ def fill_parameters(
         "sigma_excess": bounds.sigma_excess_pct,
         **_column_values(wiring, problem, rates, plan, slots, method),
         **_factor_values(wiring, problem, plan, slots, fixed, program),
-        **_crowd_values(wiring, problem, limits, rates, plan, slots, bounds, fixed),
+        **_crowd_values(problem, limits, rates, plan, slots, bounds, fixed),
         **_tail_values(wiring, plan, slots, limits, bounds, fixed, tail),
         **_share_values(wiring, plan, slots, bounds),
         **_floor_values(wiring, problem, limits, plan, slots),
@@ -234,7 +236,7 @@ def fill_parameters(
         *bounds.share_excess,
     )
     is_broken = any(value > 0.0 for value in excess)
-    vector[-2] = rates.risk_aversion * rates.horizon_days
+    vector[-2] = rates.risk_aversion * rates.horizon_sessions
     steepest = 1.0 + np.abs(vector[parts["gain"]]).max() + vector[parts["cost"]].max()
     if rates.reward == 0.0:  # variance alone is steep: 2 risk sigma^2 of the wildest book there may be
         largest_pct = _PCT * limits.gross_max_frac * np.linalg.norm(problem.factor_daily, axis=1).max()
@@ -248,14 +250,10 @@ def _sigma_max_pct(problem: AllocationProblem) -> float:
     return _PCT * problem.var_budget_usd / (problem.var_factor * problem.equity_usd)
 
 
-def _carry_bp(layout: Layout, problem: AllocationProblem, rates: Rates) -> tuple[FloatArray, FloatArray]:
+def _carry_bp(problem: AllocationProblem, rates: Rates) -> tuple[FloatArray, FloatArray]:
     """Return what a long pays and a short receives over the horizon, by symbol, basis points."""
-    share = _BP * rates.horizon_days / 360.0
-    is_funded = layout.is_funded
-    return (
-        np.where(is_funded, share * problem.funding_long_frac, 0.0),
-        np.where(is_funded, share * problem.funding_short_frac, 0.0),
-    )
+    long_frac, short_frac = problem.carry.over(rates.horizon_days)
+    return _BP * long_frac, _BP * short_frac
 
 
 def _column_values(
@@ -263,7 +261,7 @@ def _column_values(
 ) -> dict[str, FloatArray]:
     """Columns, and what is linear in v: forecast less carry by step, gross, net."""
     symbol, spreads = wiring.layout.leg_symbol, slots.spreads
-    long_bp, short_bp = _carry_bp(wiring.layout, problem, rates)
+    long_bp, short_bp = _carry_bp(problem, rates)
     is_live = plan.is_live[spreads]
     forecast = _BP * problem.side[spreads] * np.where(is_live, problem.expected_return_frac[spreads], 0.0)
     gain = np.zeros((method.steps, len(slots.structure.y)))
@@ -297,7 +295,6 @@ def _factor_values(
 
 
 def _crowd_values(
-    wiring: Wiring,
     problem: AllocationProblem,
     limits: Limits,
     rates: Rates,
@@ -310,7 +307,7 @@ def _crowd_values(
     crowd = np.asarray(slots.structure.crowded, dtype=np.int64)
     if not crowd.size:
         return {}
-    long_bp, short_bp = _carry_bp(wiring.layout, problem, rates)
+    long_bp, short_bp = _carry_bp(problem, rates)
     return {
         "crowd_fixed": fixed[crowd],
         "crowd_low": (plan.held_frac - plan.down_frac)[crowd],

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from engine.errors import AstraError
 from engine.events import FloatArray
 from strategies.allocators.buffer import nearest_allowed, to_edge
+from strategies.allocators.conflict import conflicts_of, explained
 from strategies.allocators.documents import all_of, bad_field, read_document
 from strategies.allocators.names import NamesAnswer, NamesProblem, Weighting, examine
 from strategies.allocators.names_program import NamesProgram
@@ -29,6 +30,19 @@ _OWN_KEYS: Final = {
     "ends_flat": "multi_period",
     "buffer_frac": "no_trade_buffer",
 }
+#: Keys with defaults that the answer of a kind depends on.
+_COUNTED: Final = {
+    "mean_variance": ("expected_return_frac", "held_frac", "cost_frac", "risk_aversion", "trade_aversion"),
+    "min_variance": (),
+    "downside": ("expected_return_frac", "held_frac", "cost_frac", "trade_aversion", "worst_frac"),
+    "multi_period": (
+        *("expected_return_frac", "held_frac", "cost_frac", "risk_aversion", "trade_aversion"),
+        *("steps", "forecast_half_life", "ends_flat"),
+    ),
+    "no_trade_buffer": ("expected_return_frac", "held_frac", "risk_aversion", "buffer_frac"),
+}
+#: What ``min_variance`` decides by the limits it is given.
+_CHOICES: Final = ("long_only", "fully_invested")
 
 
 class ProblemDocument(BaseModel):
@@ -78,7 +92,10 @@ def optimise(document: Mapping[str, Any]) -> dict[str, Any]:
     dict
         ``status`` (``optimal``, ``infeasible``, ``unbounded``, ``solver_failed``, ``check_failed``),
         ``weights_frac`` (a list in the order of ``symbols``), ``objective``, ``gross_frac``, ``net_frac``,
-        ``turnover_frac`` (sum of |w - w0|) and ``binding``. Figures are None unless ``optimal``. Further
+        ``turnover_frac`` (sum of |w - w0|), ``binding``, and ``assumed``: keys that the file left out, as
+        they were taken. Figures are None unless ``optimal``. If ``infeasible`` there is ``conflict``, a list
+        of limits that cannot hold together (``limit``, ``value``, and ``needed``, the value that would do
+        with the others as they are), and ``explanation``, which says the same in words. Further
         ``plan_frac`` of ``multi_period``, the weights of every step, and ``target_frac`` of
         ``no_trade_buffer``, the middle of the bands.
 
@@ -92,9 +109,13 @@ def optimise(document: Mapping[str, Any]) -> dict[str, Any]:
         return optimise_treasury(document)
     problem, kind = read_problem(document)
     answer = NamesProgram(problem).solve(problem.weighting)
+    assumed = _assumed(document, problem, kind)
     if answer.status != "optimal":
-        figures = ("weights_frac", "objective", "gross_frac", "net_frac", "turnover_frac")
-        return {"status": answer.status, **dict.fromkeys(figures), "binding": list(answer.binding)}
+        figures = dict.fromkeys(("weights_frac", "objective", "gross_frac", "net_frac", "turnover_frac"))
+        binding = list(answer.binding)
+        return {"status": answer.status, **figures, "binding": binding, "assumed": assumed} | _why_not(
+            problem, answer.status
+        )
     further: dict[str, Any] = {}
     if kind == "multi_period":
         further["plan_frac"] = answer.plan_frac.tolist()
@@ -111,8 +132,31 @@ def optimise(document: Mapping[str, Any]) -> dict[str, Any]:
         "net_frac": float(w.sum()),
         "turnover_frac": float(np.abs(w - problem.held_frac).sum()),
         "binding": list(answer.binding),
+        "assumed": assumed,
         **further,
     }
+
+
+def _assumed(document: Mapping[str, Any], problem: NamesProblem, kind: str) -> dict[str, Any]:
+    """Return what the file left open and the answer depends on; an absent limit is none, and not listed."""
+    given = {key: value for key, value in document.items() if value is not None}
+    fields = ProblemDocument.model_fields
+    open_keys = [key for key in (*_COUNTED[kind], *_CHOICES) if key not in given]
+    return {
+        key: getattr(problem, key) if key in _CHOICES else fields[key].default or 0.0 for key in open_keys
+    }
+
+
+def _why_not(problem: NamesProblem, status: str) -> dict[str, Any]:
+    """Say why there is no answer, as far as that can be said."""
+    if status == "unbounded":
+        return {
+            "explanation": ["Nothing limits the book: name a gross_max_frac, or a risk_aversion above 0."]
+        }
+    if status != "infeasible":
+        return {}
+    conflicts = conflicts_of(problem)
+    return {"conflict": [one.document() for one in conflicts], "explanation": explained(conflicts)}
 
 
 def _buffered(problem: NamesProblem, target: FloatArray) -> NamesAnswer:

@@ -117,7 +117,7 @@ class TreasuryAllocator:
             faults = ("history_return_frac",)
         if faults:
             return Targets("bad_input", _NONE, binding=faults)
-        limits, _ = in_force(problem.controls, self._limits, Rates(0.0, 1.0, 1.0))
+        limits, _ = in_force(problem.controls, self._limits, Rates(0.0, 1.0, 0.0, 0.0))
         plan = make_plan(wiring, problem, limits.gross_max_frac)
         bounds = find_bounds(wiring, problem, limits, plan, np.zeros_like(wiring.is_crowded), None)
         legs, solver, objective = bounds.anchor_leg_frac, "none", 0.0
@@ -200,7 +200,7 @@ class TreasuryAllocator:
             caps=tuple(caps),
             loss=-returns @ live.column,
             loss_fixed=-returns @ fixed,
-            trade_max=np.full(k.size, np.inf),
+            trade_max=np.maximum(plan.start[k] - low, high - plan.start[k]),
             cvar_max=options.cvar_max_frac,
             cvar_level_frac=options.cvar_level_frac,
         )

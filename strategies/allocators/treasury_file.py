@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from engine.events import BoolArray, FloatArray
+from strategies.allocators.conflict import Conflict, explained
+from strategies.allocators.treasury_conflict import conflicts_of
 from strategies.allocators.treasury_document import TreasuryCase, read_case
 from strategies.allocators.treasury_program import TreasuryAnswer, solve
 
@@ -43,7 +45,8 @@ def optimise_treasury(document: Mapping[str, Any]) -> dict[str, Any]:
         ``equity_musd`` if that is given, ``weights_frac``, in the order of ``tenors``; what they are expected
         to earn over the horizon, ``net_musd = carry + roll_down - repo - cost``; ``cvar_musd``; ``binding``
         and ``shadow_prices`` ($ of net per $ by which the limit is eased); ``by_tenor``, the arithmetic of
-        each; ``explanation``, sentences.
+        each; ``conflict``, empty unless ``infeasible``, the limits that cannot hold together, each with its
+        ``limit``, ``value`` and ``needed``; ``explanation``, sentences.
 
     Raises
     ------
@@ -53,6 +56,7 @@ def optimise_treasury(document: Mapping[str, Any]) -> dict[str, Any]:
     case = read_case(document)
     answer = solve(case.program)
     is_solved = answer.x.size > 0
+    conflicts = conflicts_of(case) if answer.status == "infeasible" else []
     figures = _figures(case, answer.x) if is_solved else dict.fromkeys(_FIGURES)
     return {
         "status": answer.status,
@@ -60,7 +64,8 @@ def optimise_treasury(document: Mapping[str, Any]) -> dict[str, Any]:
         "binding": list(answer.binding),
         "shadow_prices": answer.shadow_prices,
         "by_tenor": _by_tenor(case, answer.x if is_solved else None),
-        "explanation": list(_explain(case, answer)),
+        "conflict": [conflict.document() for conflict in conflicts],
+        "explanation": list(_explain(case, answer, conflicts)),
     }
 
 
@@ -106,13 +111,13 @@ def _by_tenor(case: TreasuryCase, x: FloatArray | None) -> list[dict[str, Any]]:
     ]
 
 
-def _explain(case: TreasuryCase, answer: TreasuryAnswer) -> Iterator[str]:
+def _explain(case: TreasuryCase, answer: TreasuryAnswer, conflicts: Sequence[Conflict]) -> Iterator[str]:
     """Say what the answer is, why, and what stands in its way."""
     program, days = case.program, _days(case.given.horizon_days)
     rolled = "and roll-down " if case.is_rolling else "(no roll-down: it is not asked for) "
     if answer.status == "infeasible":
         yield f"No book satisfies all limits with minimum = {case.given.minimum!r}."
-        yield "Look at the minimum positions against liquidity, gross, haircuts and CVaR."
+        yield from explained(conflicts)
         return
     if not answer.x.size:
         yield f"No answer can be believed ({answer.status}): change nothing."

@@ -20,7 +20,7 @@ from engine.ports import Effect
 from engine.recovery import identity_of
 from engine.sinks.messages import KINDS, EffectId, Wire, id_of
 from engine.snapshots import SnapshotStore
-from engine.state import state_hash
+from engine.state import to_bytes
 from tests.campaign.day import INSTANCE
 
 #: Ids and bodies by kind.
@@ -144,8 +144,8 @@ def outcome_of(config: Config, root: Path, redis: Redis) -> Outcome:
         Effect(seq, index, event) for index, event in enumerate(events)
     )
     journal_digest = loop.replay_journal(log)
-    state = state_hash(payload["loop"])
-    if state_hash(loop.state()) != state:
+    state = to_bytes(payload["loop"])
+    if to_bytes(loop.state()) != state:
         raise ValueError("the state in the snapshot is not that of a replay of the journal")
     _check_accounts(loop, log)
     entries = {kind: _entries(redis, identity.epoch, kind) for kind in STREAMS}

@@ -88,7 +88,7 @@ def snapshot(data: bytes) -> None:
 
 
 @cache
-def _folder() -> Path:
+def scratch() -> Path:
     """Return a folder for what can only be read from a file; it goes with the process."""
     folder = Path(tempfile.mkdtemp(prefix="astra-fuzz-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -97,7 +97,7 @@ def _folder() -> Path:
 
 @cache
 def _marker() -> tuple[HaltMarker, bytes]:
-    path = _folder() / "halt.marker"
+    path = scratch() / "halt.marker"
     return HaltMarker(path), path.read_bytes()
 
 
@@ -114,7 +114,7 @@ def marker(data: bytes) -> None:
 
 def cursors(data: bytes) -> None:
     """Read how far the sinks had come, or find it forgotten, so that all is delivered once more."""
-    path = _folder() / "cursors.json"
+    path = scratch() / "cursors.json"
     path.write_bytes(data)
     found = read_cursors(path, "e")
     if found:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.fuzz import stored, wire
+from tests.fuzz import stored, tables, wire
 
 Target = Callable[[bytes], None]
 
@@ -20,16 +20,21 @@ TARGETS: dict[str, Target] = {
     "commands": wire.commands,
     "commands_file": wire.commands_file,
     "config": stored.config,
+    "csv": tables.csv,
     "cursors": stored.cursors,
+    "curves": tables.curves,
     "fields": wire.fields,
+    "foreign": tables.foreign,
     "journal": stored.journal,
     "marker": stored.marker,
+    "parquet": tables.parquet,
     "positions": wire.positions,
     "record": stored.record,
     "signed": wire.signed,
     "snapshot": stored.snapshot,
     "state": stored.state,
     "status": wire.status,
+    "yahoo": tables.yahoo,
 }
 
 

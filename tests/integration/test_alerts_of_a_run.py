@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import aiomqtt
 import pytest
@@ -18,19 +16,18 @@ from engine.app.config import load
 from engine.app.journal_tools import rebuild
 from engine.app.servers import MqttBroker, RedisServer
 from engine.connections import mqtt_client, mqtt_session
-from engine.disk import OS_DISK
-from engine.events import Alert, Event, HaltRequested, Record
+from engine.events import Alert, Event, Record
 from engine.journal import JournalReader
-from engine.journal_format import segments
 from engine.recovery import identity_of
 from engine.sinks.courier import read_cursors
 from tests.support import small_engine
+from tests.support.children import halts, nursery, wait_for
 from tests.support.nursery import Child, Nursery
 from tests.support.servers import fresh_mqtt, fresh_redis
 from tests.support.waiting import background, until
 from tests.support.webhook import Webhook, webhook
 
-__all__ = ["fresh_mqtt", "fresh_redis", "webhook"]
+__all__ = ["fresh_mqtt", "fresh_redis", "nursery", "webhook"]
 
 CONFIG = small_engine.CONFIG.replace(
     "start = 2024-01-08\n", "start = 2024-01-08\nfaults = {conflict_frac = 0.4}\n"
@@ -40,12 +37,6 @@ REDIS = '[redis]\nurl = "redis://127.0.0.1:{port}"\n'
 REQUIRED = "[alerts]\nrequired = true\nsilence_max_s = 0.5\n"
 KILLS = 3
 PATIENCE_S = 30.0
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as ready:
-        yield ready
 
 
 @pytest.fixture
@@ -134,22 +125,6 @@ async def test_who_listens_hears_every_alert_of_an_engine_that_is_killed(
         await until(lambda: len(listener.heard) >= len(expected))
     assert len(expected) > 100
     assert set(listener.heard) == set(expected)
-
-
-def wait_for(condition: Callable[[], Any], child: Child, deadline_s: float = 20.0) -> None:
-    """Wait for what a child does; nothing announces it."""
-    end_s = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end_s, child.said[-2_000:]
-        time.sleep(0.005)
-
-
-def halts(folder: Path) -> list[str]:
-    """Return the reasons of the edge's halts in the journal."""
-    journal = folder / "state/journal"
-    if not segments(journal, OS_DISK):
-        return []
-    return [record.reason for _, record in JournalReader(journal) if isinstance(record, HaltRequested)]
 
 
 def test_an_engine_that_nobody_hears_does_not_start(

@@ -14,6 +14,7 @@ from redis.exceptions import NoPermissionError
 from engine.app.operator_link import Admission, from_mqtt, from_redis
 from engine.app.operator_send import MqttLine, RedisLine
 from engine.app.owner import Owner
+from engine.app.owner_mqtt import MqttOwner
 from engine.clock import Clock
 from engine.commands import Keys, message_of
 from engine.connections import mqtt_client, redis_client
@@ -120,7 +121,9 @@ async def test_mqtt_feed_reads_as_engine_what_feed_wrote(mqtt_port: int) -> None
 async def test_mqtt_command_goes_from_operator_to_engine(mqtt_port: int) -> None:
     """The broker keeps it for an engine that is away; a session must exist for that, so it begins first."""
     sent = command("halt", NOON_NS, key=HALT_KEY, nonce="deployed")
-    source = from_mqtt(_mqtt("engine", mqtt_port), INSTANCE, _admission())
+    owner = MqttOwner(_mqtt("engine", mqtt_port), INSTANCE, "here ", pytest.fail)
+    await owner.claim()
+    source = from_mqtt(_mqtt("engine", mqtt_port), INSTANCE, _admission(), lambda: owner.takes_commands)
     obeying = asyncio.create_task(_obeyed(source, sent.body))
     async with mqtt_client(_mqtt("operator", mqtt_port)) as client:
         line = MqttLine(client, f"astra/{INSTANCE}")

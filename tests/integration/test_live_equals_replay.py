@@ -22,13 +22,13 @@ from engine.app.servers import MqttBroker, RedisServer
 from engine.app.source import open_source
 from engine.app.state_folder import locked
 from engine.app.terminal import Silent
-from engine.columns import columns_of
 from engine.commands import Keys
 from engine.events import MINUTE_NS, Bar
 from engine.links import MqttLink
 from feeds.simulated import write_columns
 from tests.campaign.day import config_of
 from tests.campaign.judge import Outcome, outcome_of
+from tests.support.columns import columns_of
 from tests.support.publish import bars_of, publish_bars
 from tests.support.servers import fresh_mqtt, redis_server
 from tests.support.waiting import until

@@ -132,14 +132,14 @@ async def _exists(client: Redis, key: str) -> bool:
 
 async def test_mqtt_keeps_a_command_until_it_is_on_disk(mqtt_broker: MqttBroker) -> None:
     """The PUBACK waits for the fsync; sent while the engine is away, it waits at the broker."""
-    async with aclosing(from_mqtt(mqtt_broker.link, "keeps", admission())) as source:
+    async with aclosing(from_mqtt(mqtt_broker.link, "keeps", admission(), lambda: True)) as source:
         reading = await turn(source)
         async with mqtt_client(mqtt_broker.link) as client:
             line = MqttLine(client, "astra/keeps")
             await until(lambda: _received_after(line, a_halt("one"), reading))
         received, _ = await reading
     assert '"kind":"halt"' in received.body
-    async with aclosing(from_mqtt(mqtt_broker.link, "keeps", admission())) as source:
+    async with aclosing(from_mqtt(mqtt_broker.link, "keeps", admission(), lambda: True)) as source:
         [(again, acknowledge)] = await take(source)
         assert again.body == received.body
         acknowledge()
@@ -173,7 +173,7 @@ async def test_mqtt_asks_again_when_the_subscription_is_refused(
         return [refusals.pop()] if refusals else granted
 
     monkeypatch.setattr(aiomqtt.Client, "subscribe", refused_once)
-    async with aclosing(from_mqtt(mqtt_broker.link, "deaf", admitting)) as source:
+    async with aclosing(from_mqtt(mqtt_broker.link, "deaf", admitting, lambda: True)) as source:
         reading = await turn(source)
         await waiting.until(lambda: admitting.links["mqtt"])
         async with mqtt_client(mqtt_broker.link) as client:
@@ -221,7 +221,7 @@ async def test_rubbish_on_every_transport_is_a_refused_command(
     (spool / "link.json").symlink_to("/etc/hostname")
     async with aclosing(from_spool(spool, admission())) as source:
         received += await take(source, len(RUBBISH) + 1)
-    async with aclosing(from_mqtt(mqtt_broker.link, "rubbish", admission())) as source:
+    async with aclosing(from_mqtt(mqtt_broker.link, "rubbish", admission(), lambda: True)) as source:
         reading = await turn(source)
         async with mqtt_client(mqtt_broker.link) as publisher:
             line = MqttLine(publisher, "astra/rubbish")
@@ -294,7 +294,7 @@ async def test_a_sender_learns_the_verdict(
             await _converse(engine, source, put, talk, RedisLine(client, "test"))
     elif way == "mqtt":
         async with mqtt_client(mqtt_broker.link) as shower, mqtt_client(mqtt_broker.link) as client:
-            source = from_mqtt(mqtt_broker.link, "test", admission())
+            source = from_mqtt(mqtt_broker.link, "test", admission(), lambda: True)
             line = MqttLine(client, "astra/test")
             listening = asyncio.create_task(line.listen())
 
@@ -335,7 +335,7 @@ async def test_a_reader_that_is_told_to_stop_stops(
         source = (
             from_redis(redis_server.link, "stops", admission(), alone)
             if way == "redis"
-            else from_mqtt(mqtt_broker.link, f"stops{k}", admission())
+            else from_mqtt(mqtt_broker.link, f"stops{k}", admission(), lambda: True)
         )
         reading = asyncio.ensure_future(anext(source))
         await asyncio.wait([reading], timeout=0.0004 * k)

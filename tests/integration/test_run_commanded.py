@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,15 @@ import pytest
 from engine.app.halt_marker import HaltMarker
 from engine.app.servers import RedisServer
 from engine.clock import wall_ns
-from engine.connections import redis_client
-from engine.disk import OS_DISK
-from engine.events import MINUTE_NS, Bar, HaltRequested, LimitsDue, Nanos, Record
-from engine.journal import JournalReader
-from engine.journal_format import segments
+from engine.connections import mqtt_client, redis_client
+from engine.events import MINUTE_NS, Bar, LimitsDue, Nanos
 from engine.links import MqttLink, RedisLink
+from tests.support.children import halts, nursery, records, wait_for
 from tests.support.nursery import Child, Nursery
 from tests.support.publish import publish_bars
 from tests.support.servers import fresh_redis, mqtt_broker, redis_server
 
-__all__ = ["fresh_redis", "mqtt_broker", "redis_server"]
+__all__ = ["fresh_redis", "mqtt_broker", "nursery", "redis_server"]
 
 CONFIG = """
 [feed]
@@ -49,20 +47,9 @@ kind = "direct"
 [operator]
 instance = "{instance}"
 var_limit_max_usd = 200_000
-[redis]
-url = "redis://127.0.0.1:{redis}"
-[mqtt]
-host = "127.0.0.1"
-port = {mqtt}
 """
 KEYS = {"ASTRA_OPERATOR_KEY": "operator-key-of-these-tests", "ASTRA_HALT_KEY": "halt-key-of-these-tests"}
 PATIENCE_S = 20.0
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as ready:
-        yield ready
 
 
 class Desk:
@@ -72,12 +59,16 @@ class Desk:
         self._nursery = nursery
         self.folder = folder
 
-    def configure(self, redis: RedisServer, mqtt_port: int = 1, **changes: str) -> None:
-        """Write astra.toml."""
+    def configure(self, redis: RedisServer | None, mqtt_port: int = 1, **changes: str) -> None:
+        """Write astra.toml, with the servers that there are."""
         self.folder.mkdir(exist_ok=True)
         values = {"feed": "redis_stream", "clock": "wall", "instance": self.folder.name} | changes
-        text = CONFIG.format(redis=redis.port, mqtt=mqtt_port, **values)
-        (self.folder / "astra.toml").write_text(text if mqtt_port > 1 else text.partition("[mqtt]")[0])
+        text = CONFIG.format(**values)
+        if redis is not None:
+            text += f'[redis]\nurl = "redis://127.0.0.1:{redis.port}"\n'
+        if mqtt_port > 1:
+            text += f'[mqtt]\nhost = "127.0.0.1"\nport = {mqtt_port}\n'
+        (self.folder / "astra.toml").write_text(text)
 
     def start(self, *more: str, prepare: str = "") -> Child:
         """Start the engine."""
@@ -103,28 +94,14 @@ class Desk:
             return {}
 
     @property
-    def journal(self) -> list[Record]:
-        """The records so far."""
-        journal = self.folder / "state/journal"
-        return [record for _, record in JournalReader(journal)] if segments(journal, OS_DISK) else []
-
-    @property
     def halts(self) -> list[str]:
         """The reasons of the edge's halts."""
-        return [record.reason for record in self.journal if isinstance(record, HaltRequested)]
+        return halts(self.folder)
 
 
 @pytest.fixture
 def desk(nursery: Nursery, tmp_path: Path) -> Callable[[str], Desk]:
     return lambda name: Desk(nursery, tmp_path / name)
-
-
-def wait_for(condition: Callable[[], Any], child: Child, deadline_s: float = PATIENCE_S) -> None:
-    """Wait for what a process does; nothing announces it."""
-    end_s = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end_s, child.said[-2_000:]
-        time.sleep(0.01)
 
 
 def minutes(newest_ns: Nanos, count: int) -> list[Bar]:
@@ -170,6 +147,27 @@ def test_every_way_commands_an_engine_on_a_live_feed(desk, redis_server, mqtt_br
     assert here.halts == []
 
 
+def test_a_feed_that_falls_silent_halts_a_real_engine(desk, redis_server) -> None:
+    """Connected and without bars, it would trade on prices that nobody has seen for minutes."""
+    here = desk("silent")
+    here.configure(redis_server)
+    told = ("--set", "daemon.feed_silence_max_min=4", "--set", "daemon.grace_s=60")
+    child = here.start(*told, prepare="tests.support.broken_runs:fast_clocks")
+    wait_for(lambda: here.status.get("feed", {}).get("is_connected"), child)
+    began_ns = heard_ns = here.status["clock_ns"]
+    while heard_ns < began_ns + 5 * MINUTE_NS:  # for longer than it may be silent: bars keep it trading
+        heard_ns = here.status["clock_ns"]
+        send(redis_server.link, minutes(heard_ns, 3))
+        time.sleep(0.1)
+    assert here.status["trading_state"] == "ACTIVE", here.status["halt_reason"]
+    wait_for(lambda: here.status["trading_state"] == "HALTED", child)
+    assert here.halts == ["FEED_SILENT"]
+    assert here.status["feed"]["is_connected"]
+    assert here.status["clock_ns"] > heard_ns + 4 * MINUTE_NS
+    child.send(signal.SIGTERM)
+    assert child.wait() == 0
+
+
 def test_where_bars_keep_the_time_commands_keep_the_clock(desk, redis_server) -> None:
     """A delayed or recorded stream is of another time than the operator, whose halt counts."""
     here = desk("bars")
@@ -187,7 +185,7 @@ def test_where_bars_keep_the_time_commands_keep_the_clock(desk, redis_server) ->
     limit = here.status["limits"]["var_limit_usd"]
     assert (limit["value"], limit["standing"]) == (190_000.0, 150_000.0)
     wait_for(lambda: here.status["limits"]["var_limit_usd"]["value"] == 150_000.0, child)
-    assert sum(isinstance(record, LimitsDue) for record in here.journal) == 1
+    assert sum(isinstance(record, LimitsDue) for record in records(here.folder)) == 1
     assert here.status["clock_ns"] - limit["revert_ns"] < PATIENCE_S * 1e9
     child.send(signal.SIGTERM)
     assert child.wait() == 0
@@ -266,3 +264,30 @@ def test_a_signal_before_the_engine_serves_halts_it(desk, fresh_redis) -> None:
     raised = marker.read()
     marker.close()
     assert raised is None
+
+
+def test_a_broker_alone_refuses_a_second_engine_of_one_name_too(desk, mqtt_broker) -> None:
+    """Without Redis nothing compares before it sets: the name is listened for, and said again and again."""
+    first, second = desk("uno"), desk("due")
+    for one in (first, second):
+        one.configure(None, mqtt_broker.port, feed="mqtt", instance="alone")
+    child = first.run()
+    refused = second.start(prepare="tests.support.broken_runs:brief_lease")
+    assert refused.wait() == 5
+    assert "error[S037] the instance 'alone' is taken by another engine" in refused.said
+    assert "/uno/state" in refused.said
+    code, said = first.astra("halt", "--via", "mqtt")
+    assert (code, "accepted  halt" in said) == (0, True), said
+    child.send(signal.SIGKILL)
+    child.wait()
+    other = second.run()  # what is retained is of an engine that says nothing any more
+    asyncio.run(say_owner(mqtt_broker.link, "alone", "elsewhere:/other/state:1:2 0"))
+    wait_for(lambda: second.halts == ["INSTANCE_TAKEN"], other)
+    other.send(signal.SIGTERM)
+    assert other.wait() == 0
+
+
+async def say_owner(link: MqttLink, instance: str, name: str) -> None:
+    """Be another engine of that name, once."""
+    async with mqtt_client(link) as client:
+        await client.publish(f"{link.topic}/{instance}/owner", name, qos=1, retain=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,46 +14,15 @@ import pytest
 from engine.app.config import load
 from engine.app.halt_marker import HaltMarker
 from engine.app.journal_tools import rebuild
-from engine.disk import OS_DISK
-from engine.events import HaltRequested, Record, TradingState
+from engine.events import HaltRequested, TradingState
 from engine.journal import JournalReader
-from engine.journal_format import segments
 from engine.loop import Loop
 from engine.recovery import identity_of
-from tests.support.nursery import Child, Nursery
+from tests.support.children import halts, nursery, records, start, wait_for
+from tests.support.nursery import Child
 from tests.support.small_engine import CONFIG, FAST, SLOW
 
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as ready:
-        yield ready
-
-
-@pytest.fixture
-def start(nursery: Nursery, tmp_path: Path) -> Callable[..., Child]:
-    (tmp_path / "astra.toml").write_text(CONFIG)
-
-    def started(*arguments: str, **options: str) -> Child:
-        return nursery.start(tmp_path, "run", "astra.toml", "--quiet", *(arguments or (SLOW,)), **options)
-
-    return started
-
-
-def wait_for(condition: Callable[[], Any], child: Child, deadline_s: float = 20.0) -> None:
-    """Wait for what a child does; nothing announces it."""
-    end_s = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end_s, child.said[-2_000:]
-        time.sleep(0.005)
-
-
-def records(folder: Path) -> list[Record]:
-    """Return the records of the journal so far; a commit that is being written does not count yet."""
-    journal = folder / "state/journal"
-    if not segments(journal, OS_DISK):
-        return []
-    return [record for _, record in JournalReader(journal)]
+__all__ = ["nursery", "start"]
 
 
 def recovered(folder: Path) -> Loop:
@@ -64,11 +32,6 @@ def recovered(folder: Path) -> Loop:
     loop = rebuild(load(folder / "astra.toml"), identity, 0)
     loop.recover(JournalReader(folder / "state/journal"))
     return loop
-
-
-def halts(folder: Path) -> list[str]:
-    """Return the reasons of the edge's halts in the journal."""
-    return [record.reason for record in records(folder) if isinstance(record, HaltRequested)]
 
 
 def started_with(child: Child) -> dict[str, Any]:

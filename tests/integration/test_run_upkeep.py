@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,48 +18,15 @@ from engine.app.config import load
 from engine.app.halt_marker import HaltMarker
 from engine.app.journal_tools import rebuild, verify_files
 from engine.disk import OS_DISK
-from engine.events import HaltRequested, Record, TradingState
+from engine.events import HaltRequested, TradingState
 from engine.journal import JournalReader
 from engine.journal_format import segments
 from engine.recovery import identity_of
-from tests.support.nursery import Child, Nursery
+from tests.support.children import halts, nursery, records, start, wait_for
+from tests.support.nursery import Child
 from tests.support.small_engine import CONFIG, FAST, SLOW
 
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as ready:
-        yield ready
-
-
-@pytest.fixture
-def start(nursery: Nursery, tmp_path: Path) -> Callable[..., Child]:
-    (tmp_path / "astra.toml").write_text(CONFIG)
-
-    def started(*arguments: str, **options: str) -> Child:
-        return nursery.start(tmp_path, "run", "astra.toml", "--quiet", *arguments, **options)
-
-    return started
-
-
-def wait_for(condition: Callable[[], Any], child: Child, deadline_s: float = 30.0) -> None:
-    """Wait for what a child does; nothing announces it."""
-    end_s = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end_s, child.said[-2_000:]
-        time.sleep(0.01)
-
-
-def journal(folder: Path) -> list[Record]:
-    """Return the records so far."""
-    found = segments(folder / "state/journal", OS_DISK)
-    after_seq = found[0].header.first_seq - 1 if found else 0
-    return [record for _, record in JournalReader(folder / "state/journal", after_seq)] if found else []
-
-
-def halts(folder: Path) -> list[str]:
-    """Return the reasons of the edge's halts in the journal."""
-    return [record.reason for record in journal(folder) if isinstance(record, HaltRequested)]
+__all__ = ["nursery", "start"]
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -124,7 +90,7 @@ def test_a_halt_by_signal_is_kept_while_the_disk_hangs(start, tmp_path) -> None:
     marker.close()
     hung.send(signal.SIGKILL)
     hung.wait()
-    _starts_halted(start, tmp_path, len(journal(tmp_path)), "SIGNAL")
+    _starts_halted(start, tmp_path, len(records(tmp_path)), "SIGNAL")
 
 
 def test_the_run_folder_is_renewed_after_a_session_and_at_the_end(start, tmp_path) -> None:
@@ -134,7 +100,7 @@ def test_the_run_folder_is_renewed_after_a_session_and_at_the_end(start, tmp_pat
     child.send(signal.SIGTERM)
     assert child.wait() == 0
     renewed = said(child, "run folder renewed")
-    assert renewed[0]["seq"] < renewed[-1]["seq"] == len(journal(tmp_path))
+    assert renewed[0]["seq"] < renewed[-1]["seq"] == len(records(tmp_path))
     folder = Path(renewed[-1]["folder"])
     summary = json.loads((folder / "summary.json").read_text())
     identity = identity_of(tmp_path / "state")
@@ -151,12 +117,12 @@ def test_what_is_old_goes_while_it_runs(start, tmp_path) -> None:
     """A disk is finite; what a start needs must stay."""
     small = ("--set", "daemon.segment_mb=0.05", "--set", "daemon.snapshot_every_records=500")
     first = start(FAST, *small)
-    wait_for(lambda: len(journal(tmp_path)) > 10_000, first)
+    wait_for(lambda: len(records(tmp_path)) > 10_000, first)
     first.send(signal.SIGKILL)
     first.wait()
     second = start(SLOW, *small, "--set", "daemon.keep_days=1")
     wait_for(lambda: said(second, "segment deleted"), second)
-    wait_for(lambda: len(journal(tmp_path)) > 0, second)
+    wait_for(lambda: len(records(tmp_path)) > 0, second)
     second.send(signal.SIGTERM)
     assert second.wait() == 0
     found = segments(tmp_path / "state/journal", OS_DISK)
@@ -182,7 +148,7 @@ def test_a_hung_disk_is_told_and_keeps_nobody(start, tmp_path, number, exit_stat
     hung.send(number)
     assert hung.wait() == exit_status
     assert time.monotonic() - began_s < 10.0
-    known = len(journal(tmp_path))
+    known = len(records(tmp_path))
     _starts_halted(start, tmp_path, known, reason)
 
 
@@ -195,11 +161,11 @@ def test_a_marker_that_cannot_be_read_halts(start, tmp_path) -> None:
 
 def _starts_halted(start, folder: Path, known: int, reason: str) -> None:
     child = start(SLOW)
-    wait_for(lambda: len(journal(folder)) > known + 5, child)
+    wait_for(lambda: len(records(folder)) > known + 5, child)
     child.send(signal.SIGTERM)
     assert child.wait() == 0
     assert halts(folder) == [reason]
-    assert isinstance(journal(folder)[known], HaltRequested)
+    assert isinstance(records(folder)[known], HaltRequested)
     assert status(folder)["trading_state"] == TradingState.HALTED
 
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.columns import columns_of
 from engine.events import Bar, BarSlice
 from engine.slices import Slicer
 from engine.state import from_bytes, to_bytes
@@ -25,6 +24,7 @@ from tests.support.arbitrary_bars import (
     tapes,
     verdicts_and_slices,
 )
+from tests.support.columns import columns_of
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -93,7 +93,7 @@ def test_a_file_is_judged_like_single_bars(
     monkeypatch.setattr(files, "_UNSORTED_FRAC", 2.0)
     path = tmp_path / "bars.parquet"
     write_columns(columns_of(bars), path)
-    feed = files.FileBars(
+    feed = files.file_bars(
         files.FileOptions(path=path, collar_sigmas=0.0), SYMBOLS, "24/7", batch_rows=batch_rows
     )
     assert verdicts_and_slices(list(feed.slices())) == verdicts_and_slices(one_by_one(new_slicer(), bars))

@@ -45,6 +45,10 @@ def test_an_example_trades_and_repeats(tmp_path: Path, kind: str) -> None:
     assert len(pd.read_parquet(tmp_path / "one" / "fills.parquet")) > 0
     refused = pd.read_parquet(tmp_path / "one" / "targets.parquet").query("status == 'refused'")
     assert set(refused["reason"]) <= {"bad_input"}  # before there is enough history
+    noted = [note for note in runs[0]["notes"] if note["note"].startswith("allocator_")]
+    assert [note["reason"] for note in noted] == (["history_return_frac"] if kind == "downside" else [])
+    assert all(0 < note["times"] < note["answers"] for note in noted)
+    assert sum(note["times"] for note in noted) == len(refused)
 
 
 def test_a_return_target_on_the_bus_has_the_shape_of_the_deck(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from engine.app.config import load
 from engine.app.init import scaffold
-from engine.app.replay import lookahead, replay, verify
+from engine.app.proofs import lookahead, verify
+from engine.app.replay import replay
 from engine.app.terminal import Silent
 from engine.errors import DataError, JournalError
 from engine.events import CLOSE
@@ -191,7 +192,7 @@ def test_run_folder_keeps_its_contract(tmp_path, tape) -> None:
         "book": ["ts", "equity_usd", "cash_usd", "gross_usd", "net_usd", "funding_usd", "costs_usd"],
         "sleeves": ["ts", "strategy", "spread", "gross_usd", "pnl_usd", "costs_usd", "gross_mean_usd"],
         "trades": ["ts", "ts_entry", "strategy", "spread", "side", "gross_usd", "pnl_usd", "costs_usd"],
-        "risk": ["ts", "var_usd", "var_analytic_usd", "var_upper_usd", "es_usd", "state"],
+        "risk": ["ts", "var_usd", "var_analytic_usd", "var_upper_usd", "es_usd", "state", "var_limit_usd"],
     }
     for name, columns in expected.items():
         frame = pd.read_parquet(tmp_path / "a" / f"{name}.parquet")

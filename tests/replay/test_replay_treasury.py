@@ -13,7 +13,7 @@ from engine.app.config import Config, load
 from engine.app.replay import replay
 from engine.app.terminal import Silent
 from engine.events import CLOSE, DAY_NS, BarSlice
-from feeds.yields import YieldBars
+from feeds.yields import yield_bars
 from tests.support.shared import SHARED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +57,7 @@ def run(config: Config, folder: Path) -> dict:
 
 def slices_of(config: Config) -> list[BarSlice]:
     """Return the slices that a replay of the configuration sees."""
-    feed = YieldBars(config.feed.options, config.symbols, "XNYS")
+    feed = yield_bars(config.feed.options, config.symbols, "XNYS")
     return [item for item in feed.slices() if isinstance(item, BarSlice)]
 
 

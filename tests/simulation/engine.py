@@ -16,8 +16,9 @@ import msgspec
 import numpy as np
 
 from engine.app.wiring import layout_of
-from engine.book import Book, Funding
+from engine.book import Book
 from engine.bus import Bus
+from engine.carry import Funding
 from engine.commands import Keys, Verifier
 from engine.controls import AVERSIONS, CAPS, VAR_LIMIT, Control, Controls
 from engine.desk import RiskRule, TradingDesk
@@ -220,7 +221,6 @@ def build(plan: Plan, listener: Listener, mood: Any = lambda: "") -> Loop:
         HaltLatch(knobs.var_limit_usd),
         Costs(),
         RiskRule(0.9, model.z_horizon, model.mc_margin),
-        (funding.long_frac, funding.short_frac),
     )
     values = {VAR_LIMIT: knobs.var_limit_usd, **of_allocator}
     bounds = {name: (value / 10 if name in AVERSIONS else 1e-6, value * 10) for name, value in values.items()}

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.book import Funding
+from engine.carry import Funding
+from engine.layout import Instrument
 from tests.support.daily_bars import FREE, run_daily, session_dates
 
 GOLDENS = json.loads((Path(__file__).parents[1] / "goldens" / "textbook_deals.json").read_text())
@@ -86,5 +87,5 @@ var_limit_usd = 1_000_000
 
 def test_the_borrowed_stock_alone_costs_more_than_the_trade_is_told_to_earn() -> None:
     """20% a year on 90,000 USD is 18,000, actual/360 and before any rebate."""
-    a_day_usd = Funding(0.0, 0.0, 0.0, 2_000.0).daily_usd(-90_000.0)
+    a_day_usd = Funding(0.0, 0.0, 0.0, 2_000.0).daily_usd(-90_000.0, Instrument("TSLA"))
     assert 360 * a_day_usd == pytest.approx(GOLDENS["conv.pnl"]["correct"]["borrow_cost_20pct_on_90k"])

@@ -1,6 +1,6 @@
 """Three trades as textbooks tell them, replayed day by day: what is true, and what the telling left out.
 
-Prices are those of the telling (some never traded); figures with their inputs are in
+Bars and configurations are those of ``examples/figures``; figures with their inputs are in
 ``tests/goldens/textbook_trades.json``. Decisions are of a close, fills of the next open.
 """
 
@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.daily_bars import FREE, Run, alternating, run_daily, session_dates
+from examples.figures.bars import ENTRY, EXIT, FALL, MEAN, SD, WINDOW, Closes, sessions, together
+from tests.support.daily_bars import Run, run_file
 
+FIGURES = Path(__file__).parents[2] / "examples" / "figures"
 GOLDENS = json.loads((Path(__file__).parents[1] / "goldens" / "textbook_trades.json").read_text())
 
 
@@ -26,56 +28,11 @@ def correct(name: str) -> dict[str, float]:
 
 # ------------------------------------------------------------------------------- the basis of March 2020
 
-BASIS = """
-[instruments.SPY]
-kind = "fund"
-lot = 500                       # what one contract hedges: 50 x 10
-[instruments.ESH0]
-kind = "future"
-multiplier = 50
-expiry = 2020-03-20
-lot = 1
-[book]
-equity_usd = 5_000_000
-[costs]
-half_spread_bps = 0.0
-impact_bps = 0.0
-fee_bps = 0.0
-[funding]
-rate_frac = 0.0375
-long_spread_bps = 0.0
-short_spread_bps = 0.0
-borrow_bps = 0.0
-[[strategy]]
-kind = "basis"
-pairs = ["SPY/ESH0"]
-quote_ratio = 10
-rate_frac = 0.0375              # 0.10 USD on 240 in four days, as the telling has it
-roll_days = 1                   # decided the day before expiry, filled at the open that settles it
-[allocator]
-kind = "direct"
-unit_usd = 4_830_000
-[risk]
-history = "daily.csv"
-var_limit_usd = 4_000_000
-"""
-MARCH = ["2020-03-11", "2020-03-12", "2020-03-13", "2020-03-16", "2020-03-17", "2020-03-18", "2020-03-19"]
-SPY = [274.0, 248.0, 269.0, 240.0, 238.0, 236.0, 235.0, 235.0]
-ES = [2_742.5, 2_482.0, 2_692.0, 2_420.0, 2_396.0, 2_366.0, 2_350.0, 2_350.0]
-
 
 @pytest.fixture(scope="module")
 def march(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Let the fund fall to 240 on Monday the 16th, the future only to 2,420; on Thursday they agree."""
-    folder = tmp_path_factory.mktemp("march")
-    # Weeks before the tape: risk measures no pair of symbols by eight daily bars.
-    before = [
-        f"{date},{symbol},{close * (1.0 - 0.01 * (t % 2))}"
-        for t, date in enumerate(session_dates("2020-01-02", 30))
-        for symbol, close in (("SPY", SPY[0]), ("ESH0", ES[0]))
-    ]
-    (folder / "daily.csv").write_text("\n".join(["date,symbol,close", *before]))
-    return run_daily(folder, BASIS, [*MARCH, "2020-03-20"], {"SPY": SPY, "ESH0": ES})
+    return run_file(FIGURES / "basis.toml", tmp_path_factory.mktemp("march"))
 
 
 def test_the_mispricing_is_190_cents_a_share(march: Run) -> None:
@@ -130,40 +87,8 @@ def test_it_expires_on_the_third_friday() -> None:
 
 # ------------------------------------------------------------------------ stocks and bonds together, 2022
 
-WINDOW, FALL = 60, 40
-CORRELATION = f"""
-[book]
-equity_usd = 100_000
-{FREE}
-[[strategy]]
-kind = "correlation"
-pairs = ["SPY/TLT"]
-[allocator]
-kind = "direct"
-unit_usd = 100_000
-[risk]
-var_limit_usd = 100_000
-"""
 
-
-def falling(n_together: int) -> dict[str, list[float]]:
-    """Sixty days against each other, some together; then both fall, by 18.1% and by 31.5%."""
-    sign = alternating(WINDOW + n_together)
-    bond = np.where(np.arange(sign.size) < WINDOW, -sign, sign)
-    closes = {
-        "SPY": 470.0 * np.cumprod(1.0 + 0.010 * sign),
-        "TLT": 145.0 * np.cumprod(1.0 + 0.005 * bond),
-    }
-    way = np.arange(1, FALL + 1) / FALL
-    wave = 1.0 + 0.01 * (alternating(FALL) + 1.0)[::-1] * (way < 1.0)
-    falls = {"SPY": 0.181, "TLT": 0.315}
-    return {
-        name: [*close.tolist(), *(close[-1] * (1.0 - falls[name] * way) * wave).tolist()]
-        for name, close in closes.items()
-    }
-
-
-def corr_at(closes: dict[str, list[float]], t: int) -> float:
+def corr_at(closes: Closes, t: int) -> float:
     """Correlate the sixty returns up to day ``t``."""
     returns = [np.diff(np.array(close)) / np.array(close[:-1]) for close in closes.values()]
     return float(np.corrcoef(*(r[t - WINDOW : t] for r in returns))[0, 1])
@@ -172,11 +97,9 @@ def corr_at(closes: dict[str, list[float]], t: int) -> float:
 @pytest.fixture(scope="module")
 def year(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[str], int]:
     """Sell both on the day the correlation passes 0.3; from the next open on they fall."""
-    n_together = next(n for n in range(1, WINDOW) if corr_at(falling(n), WINDOW + n - 1) > 0.3)
-    closes = falling(n_together)
-    dates = session_dates("2021-09-01", len(closes["SPY"]))
-    run = run_daily(tmp_path_factory.mktemp("year"), CORRELATION, dates, closes)
-    return run, dates, WINDOW + n_together - 1
+    n_days = len(together()["SPY"])
+    run = run_file(FIGURES / "together.toml", tmp_path_factory.mktemp("year"))
+    return run, sessions("2021-09-01", n_days), n_days - FALL - 1
 
 
 def test_both_are_sold_when_they_go_together(year: tuple[Run, list[str], int]) -> None:
@@ -184,7 +107,7 @@ def test_both_are_sold_when_they_go_together(year: tuple[Run, list[str], int]) -
     run, dates, t = year
     assert run.sides() == [(dates[t], "SHORT")]
     (z,) = run.table("signals")["z"]
-    closes = falling(t - WINDOW + 1)
+    closes = together()
     assert z == pytest.approx(corr_at(closes, t))
     assert corr_at(closes, t - 1) <= 0.3 < z
     assert corr_at(closes, WINDOW) == pytest.approx(-1.0, abs=0.05)
@@ -214,40 +137,10 @@ def test_sixty_forty_lost_more_than_was_told() -> None:
 
 # --------------------------------------------------------------------------------- two drinks, July 2024
 
-DRINKS = """
-[book]
-equity_usd = 500_000
-{free}
-[[strategy]]
-kind = "zscore_pairs"
-pairs = ["KO/PEP"]
-prices = "raw"
-hedge_ratio = {{ "KO/PEP" = 1.15 }}
-entry_z = {entry_z}
-admission = "off"
-[allocator]
-kind = "direct"
-unit_usd = 125_950
-[risk]
-var_limit_usd = 200_000
-"""
-MEAN, SD, NOW = 2.50, 1.20, 4.05
-
-
-def drinks() -> dict[str, list[float]]:
-    """Sixty spreads with mean 2.50 and standard deviation 1.20, the last of them 65 - 1.15 x 53 = 4.05."""
-    level = (60 * MEAN - NOW) / 59
-    width = np.sqrt((59 * SD**2 - (NOW - MEAN) ** 2 - 59 * (level - MEAN) ** 2) / 58)
-    spread = [level, *(level + width * alternating(58)), NOW, 0.90, 0.90]
-    pep = [53.0 + 0.1 * sign for sign in alternating(59)] + [53.0, 54.0, 54.0]
-    return {"KO": [s + 1.15 * x for s, x in zip(spread, pep, strict=True)], "PEP": pep}
-
 
 def trade(folder: Path, entry_z: float) -> Run:
     """Replay it; the last two opens are the fills: 65 and 53, then 63 and 54."""
-    closes = drinks()
-    dates = session_dates("2024-04-15", len(closes["KO"]))
-    return run_daily(folder, DRINKS.format(free=FREE, entry_z=entry_z), dates, closes)
+    return run_file(FIGURES / "drinks.toml", folder, f"strategy.0.entry_z={entry_z}")
 
 
 @pytest.mark.parametrize("entry_z", [2.0, 1.5])
@@ -281,8 +174,8 @@ def test_the_spreads_of_the_telling() -> None:
     """4.05 and 0.90 are right; 0.90 is no return to the mean of 2.50 but as far on the other side."""
     assert pytest.approx(GOLDENS["kopep.spread"]["correct"]) == 65.0 - 1.15 * 53.0
     assert pytest.approx(correct("kopep.z_exit")["spread"]) == 63.0 - 1.15 * 54.0
-    assert pytest.approx(correct("kopep.z_exit")["z"], abs=1e-6) == (0.90 - MEAN) / SD
-    assert pytest.approx(GOLDENS["kopep.z_exit"]["inputs"]["pnl_at_mean"]) == 1_000 * (NOW - MEAN)
+    assert pytest.approx(correct("kopep.z_exit")["z"], abs=1e-6) == (EXIT - MEAN) / SD
+    assert pytest.approx(GOLDENS["kopep.z_exit"]["inputs"]["pnl_at_mean"]) == 1_000 * (ENTRY - MEAN)
     assert pytest.approx(correct("kopep.notionals")["dollar_ratio"], abs=1e-4) == 1.15 * 53.0 / 65.0
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.ports import AllocationProblem, Layout, Spread
+from engine.carry import Carry, Funding
+from engine.ports import AllocationProblem, Instrument, Layout, Spread
 
 E = 1_000_000.0
 
@@ -55,11 +56,23 @@ def problem_of(layout: Layout, **changes: Any) -> AllocationProblem:
         "participation_max_frac": 0.05,
         "var_budget_usd": 135_000.0,
         "var_factor": 2.3263478740408408 * np.sqrt(10.0) * 1.0373,
-        "funding_long_frac": 0.0,
-        "funding_short_frac": 0.0,
+        "carry": Carry(np.zeros(n), np.zeros(n)),
         "is_reducing": False,
     }
     return AllocationProblem(**{**fields, **changes})
+
+
+def random_carry(rng: np.random.Generator, layout: Layout) -> Carry:
+    """Build a carry as a desk has it: some names hard to borrow, some with income."""
+    instruments = [
+        Instrument(
+            symbol,
+            borrow_bps=None if rng.random() < 0.5 else float(rng.uniform(0.0, 2_000.0)),
+            income_frac=float(rng.choice([0.0, 0.02, 0.09])),
+        )
+        for symbol in layout.symbols
+    ]
+    return Funding(0.036, 50.0, 25.0, 40.0).carry(instruments)
 
 
 def random_problem(
@@ -105,8 +118,7 @@ def random_problem(
         price_usd=np.where(rng.random(n) < (0.1 if rough else 0.0), np.nan, 100.0),
         volume_usd=rng.uniform(0.0, 4e6, n) if is_tight else rng.uniform(1e8, 1e9, n),
         var_budget_usd=float(rng.choice([20_000.0, 135_000.0])),
-        funding_long_frac=0.041,
-        funding_short_frac=0.0295,
+        carry=random_carry(np.random.default_rng([seed, 2]), layout),
         is_reducing=bool(rough and rng.random() < 0.5),
         history_return_frac=np.random.default_rng([seed, 1]).normal(0.0, 0.012, (80, n)),
     )

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.book import Book, Funding
+from engine.book import Book
+from engine.carry import Funding
 from engine.events import MINUTE_NS, BarSlice, FloatArray, Nanos, TargetApproved, TradingState
 from engine.oversight import Change, Market, Verdict
 from engine.ports import Instrument, Layout, Spread

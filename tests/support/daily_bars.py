@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from engine.app.config import load
@@ -67,6 +66,24 @@ def run_daily(
     opens: Mapping[str, Sequence[float]] | None = None,
 ) -> Run:
     """Replay daily bars; a bar opens at the close before it unless said otherwise."""
+    write_daily(folder, config, dates, closes, opens)
+    return run_file(folder / "astra.toml", folder)
+
+
+def run_file(path: Path, folder: Path, *overrides: str) -> Run:
+    """Replay a configuration into a folder."""
+    done = replay(load(path, overrides), out=folder / "run", commands=None, argv=[], listener=Silent())
+    return Run(done.summary, done.folder)
+
+
+def write_daily(
+    folder: Path,
+    config: str,
+    dates: Sequence[str],
+    closes: Mapping[str, Sequence[float]],
+    opens: Mapping[str, Sequence[float]] | None = None,
+) -> None:
+    """Write what ``run_daily`` replays: ``bars.csv`` and ``astra.toml``."""
     rows = []
     for symbol, close in closes.items():
         opened = [close[0], *close[:-1]] if opens is None else opens[symbol]
@@ -76,12 +93,5 @@ def run_daily(
     frame = pd.DataFrame(rows, columns=columns).sort_values("date", kind="stable")
     folder.mkdir(parents=True, exist_ok=True)
     frame.to_csv(folder / "bars.csv", index=False)
-    path = folder / "astra.toml"
-    path.write_text(f'[feed]\npath = "bars.csv"\n[universe]\nbar_min = 1440\n{config}')
-    done = replay(load(path), out=folder / "run", commands=None, argv=[], listener=Silent())
-    return Run(done.summary, done.folder)
-
-
-def alternating(n: int) -> np.ndarray:
-    """Return 1, -1, 1, ...: n of them."""
-    return np.where(np.arange(n) % 2 == 0, 1.0, -1.0)
+    text = f'[feed]\npath = "bars.csv"\n[universe]\nbar_min = 1440\n{config}'
+    (folder / "astra.toml").write_text(text)

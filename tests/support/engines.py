@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from engine.app.wiring import layout_of
-from engine.book import Book, Funding
+from engine.book import Book
 from engine.bus import Bus
+from engine.carry import Funding
 from engine.commands import CommandBody, Keys, Verifier, sign
 from engine.controls import AVERSIONS, CAPS, VAR_LIMIT, Control, Controls
 from engine.desk import RiskRule, TradingDesk
@@ -128,7 +129,6 @@ def engine_of(
         HaltLatch(limit_usd),
         costs or Costs(0.0, 0.0, 0.0, 1.0),
         RiskRule(0.9, model.z_horizon, model.mc_margin),
-        (funding.long_frac, funding.short_frac),
     )
     recorder = Recorder()
     verifier = Verifier("test", Keys(OPERATOR_KEY, HALT_KEY))

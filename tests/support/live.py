@@ -7,7 +7,6 @@ from functools import cache
 
 import numpy as np
 
-from engine.columns import columns_of
 from engine.events import MINUTE_NS, Bar, Nanos, Tick
 from engine.loop import Loop
 from engine.ports import StrategyContext
@@ -16,6 +15,7 @@ from engine.slices import Slicer
 from feeds.faults import Faults
 from feeds.simulated import SimulatedOptions, simulate
 from strategies import REGISTRY
+from tests.support.columns import columns_of
 from tests.support.core import T0_NS
 from tests.support.engines import Recorder, engine_of
 

@@ -25,7 +25,7 @@ _TOGETHER = 10
 
 
 def bars_of(columns: Iterable[BarColumns]) -> list[Bar]:
-    """Return the bars of a tape: of ``FileBars.columns()`` or ``SimulatedBars.columns()``."""
+    """Return the bars of a tape: of ``RecordedBars.columns()``."""
     return [batch.bar(row) for batch in columns for row in range(len(batch))]
 
 

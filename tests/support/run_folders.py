@@ -108,7 +108,7 @@ def traded_run(folder: Path, sessions: int = 3, minutes: int = 30, symbol: str =
     empty_run(folder, notes=notes, max_drawdown_frac=0.0012, **facts)
     put(folder, "book", [(t, e, 1e6, g, 0.0, -1.0, 2.0) for t, e, g in zip(ts, equity, gross, strict=True)])
     risk = zip(ts, upper, state, strict=True)
-    put(folder, "risk", [(t, u / 1.04, u / 1.05, u, u * 1.1, str(s)) for t, u, s in risk])
+    put(folder, "risk", [(t, u / 1.04, u / 1.05, u, u * 1.1, str(s), 150_000.0) for t, u, s in risk])
     sides = ["LONG", "FLAT", "SHORT", "FLAT"]
     at = [ts[4], ts[9], ts[minutes - 5], ts[minutes + 5]]
     put(

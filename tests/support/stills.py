@@ -20,7 +20,7 @@ SESSIONS = Sessions(np.array([20_514]), np.array([OPEN_NS]), np.array([CLOSE_NS]
 
 def figures(**changes: Any) -> Figures:
     """Return a courier that is well, but for ``changes``."""
-    return msgspec.structs.replace(Figures(0, 12, 3, None, 0.0, is_connected=True, error=""), **changes)
+    return msgspec.structs.replace(Figures(0, 12, 3, 0.0, is_connected=True, error=""), **changes)
 
 
 def still(**changes: Any) -> HealthView:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from engine.ports import AllocationProblem, AllocatorContext, Targets
+from engine.ports import AllocationProblem, AllocatorContext, Spread, Targets
 from strategies.allocators.direct import Direct, DirectOptions
 from tests.support.allocation import layout_of, problem_of
 
@@ -98,6 +99,31 @@ def test_capital_is_shared_evenly_among_the_spreads_of_a_strategy() -> None:
     targets = Direct(DirectOptions(), context).allocate(asked)
     gross = np.abs(targets.leg_frac)
     assert [gross[:2].sum(), gross[2:4].sum()] == pytest.approx([0.2, 0.2])
+
+
+def test_the_spreads_of_a_chain_share_one_part() -> None:
+    """Forty percent over a chain of two and one spread beside it: 20% for whichever contract is held."""
+    pairs = [("a", "A/B", "A"), ("a", "A/C", "A"), ("a", "C/B", ""), ("b", "B/C", "A"), ("b", "C/A", "")]
+    spreads = tuple(Spread(owner, name, *name.split("/"), chain) for owner, name, chain in pairs)
+    layout = replace(layout_of([name for _, name, _ in pairs], ["LONE"]), spreads=spreads)
+    context = AllocatorContext(layout, 390, capital_frac={"a": 0.4, "b": 0.6})
+    assert context.share_frac[:5] == pytest.approx([0.2, 0.2, 0.2, 0.3, 0.3])
+    assert math.isnan(context.share_frac[5])
+    none = AllocatorContext(layout, 390, capital_frac={"a": 0.4}).share_frac
+    assert np.isnan(none).tolist() == [False] * 3 + [True] * 3
+
+
+def test_a_roll_in_one_minute_leaves_the_share_as_it_was() -> None:
+    """The old contract goes to nothing and the next takes its whole part: gross stays 40%, not 20 or 80."""
+    spreads = tuple(replace(spread, chain="A") for spread in TWO.spreads)
+    layout = replace(TWO, spreads=spreads)
+    context = AllocatorContext(layout, 390, capital_frac={"test": 0.4})
+    held = np.array([0.27, -0.13, 0.0, 0.0, 0.0])
+    asked = replace(
+        problem(side=np.array([0.0, 1.0, 0.0]), changed=(0, 1), held_leg_frac=held), layout=layout
+    )
+    targets = Direct(DirectOptions(), context).allocate(asked)
+    assert targets.leg_frac == pytest.approx([0.0, 0.0, 0.4 / 3.0, -0.8 / 3.0, 0.0])
 
 
 def test_an_outright_uses_its_one_leg() -> None:

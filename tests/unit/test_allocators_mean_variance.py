@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
+from engine.carry import Carry, Funding
 from engine.ports import AllocationProblem, AllocatorContext, Instrument, Layout, Targets
 from strategies.allocators import rebalance
 from strategies.allocators.mean_variance import MeanVariance, MeanVarianceOptions
@@ -63,14 +63,16 @@ def test_trade_aversion_scales_the_hurdle() -> None:
 
 
 def test_funding_lowers_the_gain() -> None:
-    """Half of each USD pays 9%, half receives 1.8%, over h/360 days: 3.6% * h/360 comes off the gain."""
-    carry = 0.036 * (60.0 / 390.0) / 360.0
+    """Half of each USD pays 9%, half receives 1.8%: 3.6% of an hour of a session comes off the gain.
+
+    Five sessions are seven days: an hour of 6.5 is 60/390 of a session and 7/5 of that in days, of 360.
+    """
+    carry = 0.036 * (60.0 / 390.0) * 1.4 / 360.0
     problem = problem_of(
         PAIR,
         side=np.array([1.0]),
         expected_return_frac=np.array([11e-4]),
-        funding_long_frac=0.09,
-        funding_short_frac=0.018,
+        carry=Carry(np.full(2, 0.09), np.full(2, 0.018)),
     )
     size = (10e-4 - carry) / (2.0 * 50.0 * 2.5e-5)
     targets = allocate(problem, risk_aversion=GAMMA)
@@ -84,15 +86,14 @@ def test_a_future_is_not_financed(pairs: list[str], variance: float) -> None:
     Two spreads of size s weigh (s/2, s/2, -s): a variance of 7.5e-5 s^2, so each counts as if it had half.
     """
     layout = layout_of(pairs)
-    instruments = tuple(Instrument(name, is_funded=name != "X") for name in layout.symbols)
+    instruments = [Instrument(name, is_funded=name != "X") for name in layout.symbols]
     problem = problem_of(
-        msgspec.structs.replace(layout, instruments=instruments),
+        layout,
         side=np.ones(len(pairs)),
         expected_return_frac=np.full(len(pairs), 11e-4),
-        funding_long_frac=0.09,
-        funding_short_frac=0.018,
+        carry=Funding(0.04, 500.0, 100.0, 120.0).carry(instruments),
     )
-    gain = 10e-4 - 0.045 * (60.0 / 390.0) / 360.0
+    gain = 10e-4 - 0.045 * (60.0 / 390.0) * 1.4 / 360.0
     size = gain / (2.0 * 50.0 * variance)
     targets = allocate(problem, risk_aversion=GAMMA, net_max_frac=1.0)
     assert targets.leg_frac == pytest.approx([size / 2, -size / 2] * len(pairs), abs=1e-5)
@@ -278,7 +279,8 @@ def test_shared_legs_net_in_every_term() -> None:
         ("var_budget_usd", math.nan),
         ("var_factor", math.inf),
         ("participation_max_frac", math.nan),
-        ("funding_long_frac", -0.01),
+        ("carry", Carry(np.full(2, 0.01), np.array([0.01, 0.02]))),
+        ("carry", Carry(np.array([0.01, math.nan]), np.zeros(2))),
     ],
 )
 def test_bad_input_is_named(field: str, value: Any) -> None:

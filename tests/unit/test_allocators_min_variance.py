@@ -117,6 +117,14 @@ def test_volume_comes_before_the_target() -> None:
     assert weights(last) == pytest.approx([0.3, 0.15], abs=2e-5)
 
 
+def test_a_target_out_of_reach_leaves_no_dust() -> None:
+    """All of A earns most; room in the missed target would buy 20 USD of B, to be traded for ever after."""
+    targets = allocate(problem((0.05, 0.02)), fully_invested=True, return_min_annual_frac=0.10)
+    assert targets.leg_frac[2] == 0.0
+    assert targets.leg_frac[0] == pytest.approx(1.0, abs=1e-6)
+    assert "short:return" in targets.binding
+
+
 def test_a_broken_cap_is_mended_before_a_target_is_met() -> None:
     """Held at 2.2 under a cap of 2 and in thin volume: gross falls as far as may be traded, return or not."""
     given = problem((0.10, 0.20), held=(1.1, 1.1), volume_usd=np.full(2, 1e6))

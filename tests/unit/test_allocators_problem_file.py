@@ -292,6 +292,12 @@ def test_a_problem_without_an_answer_has_a_status(changes: dict[str, Any], statu
     answer = optimise({**GOOD, **changes})
     assert answer.pop("binding") == []
     assert answer.pop("status") == status
+    said = {answer.pop("explanation")[0].split(":")[0]}
+    assert said == {
+        "These limits cannot hold together" if status == "infeasible" else "Nothing limits the book"
+    }
+    for key in ("assumed", "conflict"):
+        answer.pop(key, None)
     assert set(answer.values()) == {None}
 
 

@@ -8,9 +8,14 @@ import pytest
 
 from engine.ports import AllocatorContext
 from strategies.allocators import rebalance
-from strategies.allocators.mean_variance import MeanVariance, MeanVarianceOptions
+from strategies.allocators.mean_variance import (
+    MeanVariance,
+    MeanVarianceOptions,
+    MultiPeriodOptions,
+    multi_period,
+)
 from strategies.allocators.program import Structure, compile_program, disjoint, state_program
-from tests.support.allocation import random_problem
+from tests.support.allocation import layout_of, problem_of, random_problem
 
 
 @pytest.mark.parametrize(
@@ -61,3 +66,49 @@ def test_the_compiled_map_gives_the_answer_of_cvxpy(monkeypatch: pytest.MonkeyPa
 def test_a_program_is_compiled_once() -> None:
     """Compiling takes a hundred times as long as solving."""
     assert compile_program(disjoint(4)) is compile_program(disjoint(4))
+
+
+NAMES = ["A", "B/C", "D", "E", "F", "G", "H"]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("seed", range(6))
+def test_outrights_have_the_same_answer_in_either_program(
+    monkeypatch: pytest.MonkeyPatch, seed: int, steps: int
+) -> None:
+    """Three of seven are wanted: four slots, or, once what is idle is left out, the program of all three."""
+    compiled = []
+    monkeypatch.setattr(rebalance, "compile_program", lambda s: (compiled.append(s), compile_program(s))[1])
+    rng = np.random.default_rng(seed)
+    names = layout_of(NAMES).symbols
+    loads = rng.normal(0.0, 0.01, (len(names), 3))
+    covariance = loads @ loads.T + np.diag(rng.uniform(0.005, 0.02, len(names)) ** 2)
+    side, forecast, held = rng.choice([-1.0, 1.0], 3), rng.uniform(0.0005, 0.003, 3), rng.uniform(0.0, 0.2, 3)
+    found = []
+    for pairs in (NAMES, NAMES[:3]):
+        layout = layout_of(pairs)
+        n, known = len(pairs), len(layout.symbols)
+        wanted, ratio = np.zeros(n), np.array([1.0 if "/" in pair else 0.0 for pair in pairs])
+        wanted[:3] = side
+        returns = np.zeros(n)
+        returns[:3] = side * forecast
+        legs = np.zeros((n, 2))
+        legs[:3, 0] = side * held
+        legs[1, 1] = -legs[1, 0]
+        given = problem_of(
+            layout,
+            side=wanted,
+            usd_ratio=ratio,
+            expected_return_frac=returns,
+            held_leg_frac=legs.ravel(),
+            covariance_daily=covariance[:known, :known],
+        )
+        options = MultiPeriodOptions(net_max_frac=0.3, steps=steps)
+        targets = multi_period(options, AllocatorContext(layout, 390)).allocate(given)
+        assert targets.status == "optimal"
+        found.append(targets)
+    small, whole = found
+    assert [len(structure.y) for structure in compiled] == [4, 3]
+    assert small.objective == pytest.approx(whole.objective, abs=1e-8)
+    assert small.leg_frac[:6] == pytest.approx(whole.leg_frac, abs=2e-5)
+    assert not small.leg_frac[6:].any()

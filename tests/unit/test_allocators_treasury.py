@@ -138,3 +138,15 @@ def test_one_book_a_session() -> None:
     assert allocator.due(210, 0)
     minutes = TreasuryAllocator(TreasuryAllocatorOptions(), AllocatorContext(LAYOUT, 390))
     assert [minute for minute in range(1, 391) if minutes.due(minute, 1)] == [210]
+
+
+def test_a_minimum_lets_no_more_be_sold_than_a_bar_trades() -> None:
+    """Wanted out, with 1.0 to trade of 3.0 held: 2.0 stay, though nothing at all would be allowed too."""
+    held = np.array([3.0, 0.0, 0.0, 0.0])
+    losing = problem(
+        expected_return_frac=np.array([-5e-4, 0.0]), held_leg_frac=held, volume_usd=np.array([1e6, 1e6])
+    )
+    targets = answer_to(losing, liquidity_days=9.0, min_position_usd=500_000.0, cvar_max_frac=0.5)
+    assert targets.status == "optimal"
+    assert targets.leg_frac == pytest.approx([2.0, 0.0, 0.0, 0.0])
+    assert "participation:UST5Y" in targets.binding

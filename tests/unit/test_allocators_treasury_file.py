@@ -197,7 +197,8 @@ def test_an_infeasible_file_says_where_to_look() -> None:
     answer = optimise({**example("percent_yield"), "gross_max_musd": 4.0})
     assert answer["status"] == "infeasible"
     assert answer["positions_musd"] is answer["net_musd"] is None
-    assert "minimum positions" in answer["explanation"][1]
+    assert "gross_max_musd = 4, min_position_musd" in answer["explanation"][1]
+    assert "gross_max_musd of at least 5;" in answer["explanation"][2]
 
 
 def test_the_terminal_says_it_in_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,7 +103,7 @@ def test_the_deck_file_prints_its_tables(capsys: pytest.CaptureFixture[str]) -> 
         "net / gross                   3.68%",
         "2.12x of $1,000,000",
         "+51.8%",
-        "JPM     short  +2.945%  +31.24",
+        "JPM     short  +2.945%       -  +31.24",
         "funding a day               -41.45 USD",
         "1.51%",
     ):
@@ -152,6 +152,25 @@ def test_a_configuration_is_priced_at_its_last_bars(
     assert c["price_usd"] > 400.0
     assert (c["sector"], c["funding_frac"], c["funding_daily_usd"]) == ("Banking", 0.0, 0.0)
     assert found["equity_usd"] == 1e6
+    assert run(["book", str(path), "--json", "--set", "book.equity_usd=5"]) == 0
+    assert json.loads(capsys.readouterr().out)["equity_usd"] == 5.0
+    (tmp_path / "held.json").write_text('{"positions": {"A": {"notional_usd": 1}}}')
+    assert run(["book", str(tmp_path / "held.json"), "--set", "book.equity_usd=5"]) == 2
+    assert "--set changes a configuration" in capsys.readouterr().err
+
+
+def test_fee_and_income_of_a_name_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Hard to borrow at 20%, and 3.65% of dividends that a short pays, 10 a day on 100,000."""
+    hard = {"notional_usd": -1e5, "borrow_bps": 2000, "income_frac": 0.0365}
+    path = tmp_path / "held.json"
+    path.write_text(json.dumps({"positions": {"HARD": hard, "BOND": {**hard, "notional_usd": 1e5}}}))
+    assert run(["book", str(path), "--json"]) == 0
+    short, long = json.loads(capsys.readouterr().out)["positions"]
+    assert (short["funding_frac"], short["income_frac"]) == pytest.approx((-0.1665, -0.0365))
+    assert short["funding_daily_usd"] == pytest.approx(-0.1665 * 1e5 / 360.0 - 10.0)
+    assert long["funding_daily_usd"] == pytest.approx(-0.041 * 1e5 / 360.0 + 10.0)
+    assert run(["book", str(path), "--funding"]) == 0
+    assert "HARD    short  -16.650%  -3.650%  -56.25" in capsys.readouterr().out
 
 
 def test_held_without_a_price_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,8 +198,17 @@ def test_held_without_a_price_is_an_error(tmp_path: Path, capsys: pytest.Capture
         ({}, "positions is missing"),
         ({"positions": {}}, "positions"),
         ({"positions": {"A": {}}}, "positions.A needs shares and price_usd, or notional_usd"),
-        ({"positions": {"A": {"shares": 1}}}, "positions.A needs"),
-        ({"positions": {"A": {"shares": 1, "price_usd": 2, "notional_usd": 2}}}, "positions.A needs"),
+        ({"positions": {"A": {"shares": 1}}}, "positions.A has shares and no price_usd"),
+        (
+            {"positions": {"A": {"price_usd": 1, "notional_usd": 2}}},
+            "positions.A has price_usd and no shares",
+        ),
+        ({"positions": {"A": {"shares": "1", "price_usd": 2}}}, "positions.A.shares"),
+        ({"positions": {"A": []}}, "positions.A: must be an object, was []"),
+        (
+            {"positions": {"A": {"shares": 1, "price_usd": 2, "notional_usd": 7}}},
+            "are 2.00, notional_usd was 7.00",
+        ),
         ({"positions": {"A": {"shares": 1, "price_usd": -2}}}, "greater than 0"),
         ({"positions": {"A": {"notional_usd": "x"}}}, "valid number"),
         ({"positions": {"A": {"notional_usd": 1}}, "equity": 1}, "equity is not a key"),

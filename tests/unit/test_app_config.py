@@ -7,10 +7,12 @@ import pytest
 
 from engine.app.config import load, parse
 from engine.app.config_origin import annotated_toml, count_given, values_of
+from engine.app.config_risk import risk_tables
 from engine.app.config_schema import json_schema
-from engine.app.config_tables import DAEMON, PLAIN, RISK
+from engine.app.config_tables import DAEMON, PLAIN
 from engine.app.render import render_error
 from engine.app.resolved import config_hash, resolved_toml
+from engine.app.wiring import instruments_of
 from engine.errors import ConfigError, Errors
 
 pytestmark = pytest.mark.usefixtures("kinds")
@@ -208,11 +210,37 @@ def test_half_a_secure_link_is_refused(table: str, what: str) -> None:
     assert fault.what.startswith(what)
 
 
+def test_a_name_may_have_its_own_fee_and_income() -> None:
+    """The resolved text repeats the run, so it must hold both keys; of other names they are the account's."""
+    config = parse(TEXT + "[instruments.C]\nborrow_bps = 2000\nincome_frac = 0.02\n", FOLDER)
+    _, c, *_, last = instruments_of(config)
+    assert (c.symbol, c.borrow_bps, c.income_frac) == ("C", 2_000.0, 0.02)
+    assert (last.symbol, last.borrow_bps, last.income_frac) == ("BRK.B", None, 0.0)
+    assert "borrow_bps = 2000.0, income_frac = 0.02," in resolved_toml(config)
+    assert config_hash(parse(resolved_toml(config), FOLDER)) == config_hash(config)
+
+
+def test_a_future_has_neither_fee_nor_income() -> None:
+    """Its price has both already: counting them again would pay a carry that nobody receives."""
+    future = '[instruments.C]\nkind = "future"\n'
+    with pytest.raises(Errors) as caught:
+        parse(TEXT + future + "borrow_bps = 40\nincome_frac = 0.02\n", FOLDER)
+    assert [(fault.code, fault.what) for fault in caught.value.errors] == [
+        ("C011", "instruments.C.borrow_bps must be left out: C is a future"),
+        ("C011", "instruments.C.income_frac must be left out: C is a future"),
+    ]
+    said = render_error(caught.value)
+    assert " 14 | borrow_bps = 40" in said
+    assert "its carry, dividends included, is in its price" in said
+    config = parse(TEXT + future, FOLDER)
+    assert parse(resolved_toml(config), FOLDER).instruments == config.instruments  # defaults are no fault
+
+
 def test_each_risk_model_has_its_own_keys() -> None:
     """A key of another model is refused with the model it belongs to, and every key is described."""
     risk = parse(TEXT + '[risk]\nmodel = "filtered_historical"\nwindow_days = 300\nseed = 8\n', FOLDER).risk
     assert (risk.window_days, risk.seed, risk.refit_sessions, risk.var_limit_usd) == (300, 8, 20, 150_000.0)
-    assert all(field.description for table in RISK.values() for field in table.model_fields.values())
+    assert all(field.description for table in risk_tables().values() for field in table.model_fields.values())
     for text, said in (
         ("freedom = 4", 'belongs in [risk] with model = "student_t"'),
         ('model = "historical"\nseed = 3', '"gaussian" or "student_t" or "filtered_historical"'),

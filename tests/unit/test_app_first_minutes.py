@@ -159,6 +159,10 @@ def test_data_verbs(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", "import", "a.csv", "c.parquet"]) == 0
     assert run(["data", "import", "a.csv", "c.parquet"]) == 2
     assert run(["data", "import", "a.csv", "d.parquet", "--rename", "close"]) == 2
+    capsys.readouterr()
+    assert run(["data", "synth", "-o", "a.csv/b.csv"]) == 2
+    assert run(["init", "a.csv"]) == 2
+    assert capsys.readouterr().err.count("is no folder") == 2
 
 
 def test_the_doctor_finds_this_machine_fit(demo: Path) -> None:

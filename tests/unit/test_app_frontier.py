@@ -145,6 +145,7 @@ def test_nothing_is_written_over(capsys: pytest.CaptureFixture[str]) -> None:
         (("--trade-aversion", "1:10"), {}, "C013"),
         (("--risk-aversion", "1:10:1"), {}, "C013"),
         ((), {"allocator": "min_variance"}, "C020"),
+        ((), {"allocator": "treasury", "symbols": None, "tenors": ["5Y"]}, "C020"),
         ((), {"covariance": None, "risk_aversion": 0.0}, "C020"),
         ((), {"name_max_frac": 0.1, "fully_invested": True}, "C022"),
     ],

@@ -11,7 +11,7 @@ import pytest
 
 from engine.app import main as main_module
 from engine.app.main import run
-from engine.errors import CommandError, ConfigError, DataError, JournalError, ServiceError
+from engine.errors import CommandError, ConfigError, DataError, Errors, JournalError, ServiceError
 
 HEAVY = ("numpy", "numba", "cvxpy", "pandas", "pyarrow", "exchange_calendars", "scipy", "pydantic")
 
@@ -55,11 +55,74 @@ def test_one_blas_thread_is_set_before_numpy(tmp_path: Path) -> None:
 
 
 def test_errors_go_to_stderr_without_traceback_and_stdout_stays_clean(tmp_path: Path) -> None:
-    """``--json`` output is piped into programs; an error must never land in it."""
-    done = astra("replay", "--json", cwd=tmp_path)
+    """Output is piped into programs; an error must never land in it."""
+    done = astra("replay", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error[C008] there is no configuration at astra.toml")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "where", "what"),
+    [
+        (["replay", "--json"], "C008", "", "there is no configuration at astra.toml"),
+        (["var", "none.json", "--json"], "C013", "none.json", "there is no file none.json"),
+        (["replay", "--json", "--foo"], "usage", "astra replay", "--foo"),
+        (["optimise", "--json"], "usage", "astra optimise", "Missing argument 'FILE.json'."),
+        (["halt", "--json"], "usage", "astra halt", "--json"),
+    ],
+)
+def test_a_failure_of_json_is_one_object_too(
+    argv: list[str],
+    code: str,
+    where: str,
+    what: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A program that reads ``--json`` must not have to read sentences when something is wrong."""
+    monkeypatch.chdir(tmp_path)
+    assert run(argv) == 2
+    said = capsys.readouterr()
+    document = json.loads(said.out)
+    assert (document["error"]["code"], document["error"]["where"], document["further"]) == (code, where, [])
+    assert what in document["error"]["what"]
+    assert said.err
+
+
+def test_several_faults_are_one_object(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All faults of a file are reported at once, to programs as well."""
+
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise Errors([ConfigError("C001", "one", "a:1", "why"), ConfigError("C002", "two")])
+
+    monkeypatch.setattr("engine.app.cli.app", fail)
+    assert run(["--json"]) == 2
+    assert json.loads(capsys.readouterr().out) == {
+        "error": {"code": "C001", "what": "one", "where": "a:1", "hint": "why"},
+        "further": [{"code": "C002", "what": "two", "where": "", "hint": ""}],
+    }
+
+
+def test_an_interruption_and_a_defect_are_one_object(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C, as typer hands it over, and a broken engine: the reader still finds an object."""
+    monkeypatch.setattr("engine.app.cli.app", lambda **_options: 130)
+    assert run(["--json"]) == 130
+    said = capsys.readouterr()
+    assert (json.loads(said.out)["error"]["code"], said.err) == ("interrupted", "interrupted\n")
+
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("engine.app.cli.app", fail)
+    with pytest.raises(ZeroDivisionError):
+        run(["--json"])
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "defect"
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(tmp_path: Path) -> None:

@@ -7,15 +7,19 @@ import math
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.app.config import parse
 from engine.app.config_tables import CostsTable
+from engine.app.entry_sizes import LegSize
 from engine.app.main import run
 from engine.app.mistakes import (
     Measured,
     Mistake,
     empty_book,
     entry_below_costs,
+    find_mistakes,
+    less_than_a_lot,
     no_costs,
     not_cointegrated,
     over_leveraged,
@@ -29,7 +33,7 @@ from strategies.allocators.min_variance import MinVarianceOptions
 from strategies.basis import BasisOptions
 from strategies.correlation import CorrelationOptions
 from strategies.zscore_pairs import ZscorePairsOptions
-from tests.support.daily_bars import run_daily, session_dates
+from tests.support.daily_bars import run_daily, session_dates, write_daily
 
 ROOT = Path(__file__).resolve().parents[2]
 FREE = CostsTable(half_spread_bps=0.0, fee_bps=0.0, impact_bps=0.0)
@@ -124,6 +128,86 @@ def test_entries_that_cannot_pay() -> None:
     assert list(entry_below_costs("s", [pair(entry_bps=4.9), pair()], CostsTable())) == []
     [found] = entry_below_costs("s", [pair(entry_bps=4.7)], CostsTable())
     assert found.text == "s: A/B enters at 4.7 bp, a round trip costs 4.8"
+
+
+def test_a_position_smaller_than_its_lot() -> None:
+    """Half a contract is never traded, and neither is the fund beside it: the strategy would stand still."""
+    fits = LegSize("SPY", 60_000.0, 600.0, "unit_usd", 120_000.0)
+    small = LegSize("ESH6", 60_000.0, 300_500.0, "unit_usd", 120_000.0)
+    assert list(less_than_a_lot("s", [replace(pair(), legs=(fits,)), pair()])) == []
+    [found] = less_than_a_lot("s", [replace(pair(), legs=(fits, small))])
+    assert found == Mistake(
+        "lot",
+        "s: A/B enters with 60,000 USD of ESH6 at most, one lot is 300,500: "
+        "neither leg trades before unit_usd = 610,000, or a smaller lot",
+    )
+    others = [replace(pair(name=name), legs=(small,)) for name in ("C/D", "E/F")]
+    [many] = less_than_a_lot("s", [replace(pair(), legs=(replace(small, size_usd=50_000.0),)), *others])
+    assert "A/B enters with 50,000 USD" in many.text
+    assert many.text.endswith("; and 2 more")
+
+
+SPY_USD, CONTRACT_USD = 600.0, 50.0 * 6_060.0
+LOTS = """
+[instruments.SPY]
+lot = 10
+[instruments.ESH6]
+kind = "future"
+multiplier = 50
+lot = 1
+expiry = 2026-03-20
+[instruments.ESM6]
+kind = "future"
+multiplier = 50
+lot = 1
+expiry = 2026-06-18
+[book]
+equity_usd = 1_000_000
+[[strategy]]
+kind = "basis"
+pairs = ["SPY/ESH6", "SPY/ESM6"]
+quote_ratio = 10
+rate_frac = 0.0
+{share}
+[allocator]
+{allocator}
+"""
+
+
+@pytest.mark.parametrize(
+    ("allocator", "share", "size_usd", "key", "value"),
+    [
+        ('kind = "direct"\nunit_usd = 201_000', "", 101_000.0, "unit_usd", 201_000.0),
+        ('kind = "direct"', "capital_frac = 0.402", 202_000.0, "capital_frac", 0.402),
+        ("name_max_frac = 0.1", "", 100_000.0, "name_max_frac", 0.1),
+        ("gross_max_frac = 0.201", "", 101_000.0, "gross_max_frac", 0.201),
+        ("", "capital_frac = 0.201", 101_000.0, "capital_frac", 0.201),
+    ],
+)
+def test_the_size_of_an_entry(
+    allocator: str, share: str, size_usd: float, key: str, value: float, tmp_path: Path
+) -> None:
+    """A contract of 303,000 USD is 1.01 for 1 of the fund, and both contracts of the fund share one part."""
+    n = 40
+    closes = {"SPY": [SPY_USD] * n, "ESH6": [6_060.0] * n, "ESM6": [6_060.0] * n}
+    text = LOTS.format(allocator=allocator, share=share)
+    write_daily(tmp_path, text, session_dates("2026-01-05", n), closes)
+    config = parse((tmp_path / "astra.toml").read_text(), tmp_path)
+    march, june = measure(config, open_source(config), None)
+    fund, future = march.legs
+    assert (fund.symbol, fund.lot_usd) == ("SPY", 10 * SPY_USD)
+    assert (future.symbol, future.lot_usd, future.key) == ("ESH6", CONTRACT_USD, key)
+    assert (future.size_usd, future.value) == pytest.approx((size_usd, value), rel=1e-12)
+    assert june.legs[1] == replace(future, symbol="ESM6")
+    [found] = [one for one in find_mistakes(config, [march, june]) if one.name == "lot"]
+    assert found.text.endswith("; and 1 more")
+
+
+def test_who_has_no_lots_hears_nothing_of_them() -> None:
+    """Shares in fractions have a size whatever the price."""
+    config = parse(DESK.format(half_spread_bps=1.0, pairs='"A/B"', entry_z=2.0, gross_max_frac=2.0), Path())
+    [found] = measure(config, open_source(config), None)
+    assert found.legs == ()
 
 
 def test_the_width_is_what_z_is_made_with() -> None:

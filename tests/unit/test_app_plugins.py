@@ -7,14 +7,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine.app.config import parse
+from engine.app.config_risk import risk_models
+from engine.app.config_schema import json_schema
 from engine.app.plugins import is_recorded, registry
+from engine.app.report_risk import var_method
 from engine.app.source import open_source
+from engine.app.wiring import build_loop
+from engine.commands import Keys
 from engine.errors import ConfigError, DataError, Errors
 from engine.events import Bar
 from feeds.live_context import LiveContext
+from risk import REGISTRY
+from tests.support.books import market
 from tests.support.publish import live_context, receive
 
 MODULE = """
@@ -110,4 +118,70 @@ def test_a_plug_in_that_cannot_be_used_is_named(tmp_path, monkeypatch, entry, ex
     install(tmp_path, monkeypatch, f"[astra.live_feeds]\n{entry}\n", extra)
     with pytest.raises(ConfigError, match=why) as caught:
         registry("live_feeds")
+    assert caught.value.code == "C009"
+
+
+MODELS = """
+from pydantic import BaseModel, ConfigDict
+
+from engine.ports import Plugin
+from risk.var import EllipticalVar, GaussianVarOptions, VarOptions
+
+
+class Wider(GaussianVarOptions):
+    stretch: float = 1.5
+
+    def law(self):
+        law = super().law()
+        return type(law)(law.quantile * self.stretch, law.density, law.shortfall * self.stretch)
+
+
+class Taken(VarOptions):
+    history: int = 3
+
+
+class Bare(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+def build(options, symbols):
+    return EllipticalVar(options, len(symbols))
+
+
+WIDER, TAKEN, BARE = (Plugin(options, build) for options in (Wider, Taken, Bare))
+"""
+
+
+def test_a_risk_model_of_a_package_measures_a_run(tmp_path, monkeypatch) -> None:
+    """Its options stand in [risk], a mistyped one is refused, and VaR is what it says."""
+    install(tmp_path, monkeypatch, "[astra.risk_models]\nwider = acme_bars:WIDER\n")
+    (tmp_path / "acme_bars.py").write_text(MODELS)
+    text = TOML.format(kind="simulated") + '[risk]\nmodel = "wider"\nstretch = {stretch}\n'
+    var_usd = []
+    for toml in (TOML.format(kind="simulated"), text.format(stretch=2.0)):
+        desk = build_loop(parse(toml, tmp_path), None, Keys(), lambda *_: None).bus.desk
+        assert desk is not None
+        desk.risk.market = market(1e-4 * np.eye(2))
+        var_usd.append(desk.risk.measure(np.array([1e6, 0.0])).var_analytic_usd)
+    assert var_usd[1] == pytest.approx(2.0 * var_usd[0], rel=1e-12)
+    with pytest.raises(Errors, match="stretched"):
+        parse(text.format(stretch="1.0\nstretched = 2"), tmp_path)
+    branches = json_schema()["properties"]["risk"]["oneOf"]
+    assert [branch["title"] for branch in branches] == [*REGISTRY, "wider"]
+    assert "“wider” of another package" in var_method({"risk": {"model": "wider"}})
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ("odd = acme_bars:TAKEN", "a key of .risk. already: history"),
+        ("odd = acme_bars:BARE", "lack those of all"),
+    ],
+)
+def test_a_risk_model_that_could_not_stand_in_risk_is_refused(tmp_path, monkeypatch, entry, why) -> None:
+    """One key with two meanings would be read as either."""
+    install(tmp_path, monkeypatch, f"[astra.risk_models]\n{entry}\n")
+    (tmp_path / "acme_bars.py").write_text(MODELS)
+    with pytest.raises(ConfigError, match=why) as caught:
+        risk_models()
     assert caught.value.code == "C009"

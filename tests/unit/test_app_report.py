@@ -159,7 +159,7 @@ def test_run_that_never_traded(tmp_path: Path) -> None:
     folder = empty_run(tmp_path / "run", sessions=1)
     ts = stamps(1, 30)
     put(folder, "book", [(t, 1e6, 1e6, 0.0, 0.0, 0.0, 0.0) for t in ts])
-    put(folder, "risk", [(t, 0.0, 0.0, 0.0, 0.0, "ACTIVE") for t in ts])
+    put(folder, "risk", [(t, 0.0, 0.0, 0.0, 0.0, "ACTIVE", 15e4) for t in ts])
     text, page = page_of(folder)
     assert page.has("P&L", "+$0")
     assert page.has("Turnover", "0.00×")
@@ -173,13 +173,39 @@ def test_unknown_var_leaves_a_gap_and_is_said(tmp_path: Path) -> None:
     folder = traded_run(tmp_path / "run")
     ts = stamps(3, 30)
     nan = float("nan")
-    rows = [(t, *([nan] * 4 if 10 <= k < 13 else [5e4] * 4), "ACTIVE") for k, t in enumerate(ts)]
+    rows = [(t, *([nan] * 4 if 10 <= k < 13 else [5e4] * 4), "ACTIVE", 15e4) for k, t in enumerate(ts)]
     put(folder, "risk", rows)
     text, page = page_of(folder)
     data = json.loads(re.search(r'id="chart-data">(.*?)</script>', text).group(1))  # type: ignore[union-attr]
     var = next(chart for chart in data if chart["id"] == "var")
     assert var["lines"][0]["values"][9:14] == [50_000.0, None, None, None, 50_000.0]
     assert any("VaR was unknown on 3 bars." in word for word in page.words)
+
+
+def test_the_limit_that_was_in_force_is_drawn(tmp_path: Path) -> None:
+    """An operator may change it: a line at the configured one would show breaches that were none."""
+    folder = traded_run(tmp_path / "run")
+    ts = stamps(3, 30)
+    limits = [150_000.0 if k < 40 else 60_000.0 for k in range(len(ts))]
+    rows = [(t, 4e4, 4e4, 5e4, 5e4, "ACTIVE", limit) for t, limit in zip(ts, limits, strict=True)]
+    put(folder, "risk", rows)
+    text, page = page_of(folder)
+    data = json.loads(re.search(r'id="chart-data">(.*?)</script>', text).group(1))  # type: ignore[union-attr]
+    var = next(chart for chart in data if chart["id"] == "var")
+    line = next(line for line in var["lines"] if line["label"] == "Limit")
+    assert dict(zip(var["row"], line["values"], strict=True)) == dict(enumerate(limits))
+    assert any("began at $150,000, was changed 1 time, and ended at $60,000" in word for word in page.words)
+    assert page.has("33%")  # of the first session, of the limit of then
+    assert page.has("83%")
+
+
+def test_a_folder_of_an_earlier_version_has_the_configured_limit(tmp_path: Path) -> None:
+    """Columns are added; a report of what was kept before must still be made."""
+    folder = traded_run(tmp_path / "run")
+    path = folder / "risk.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["var_limit_usd"]), path)
+    _, page = page_of(folder)
+    assert any("The limit was $150,000." in word for word in page.words)
 
 
 def test_z_leaves_out_session_openings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,5 +83,34 @@ def test_what_was_never_known_is_not_drawn(tmp_path: Path) -> None:
     folder = traced(tmp_path / "run")
     put(folder, "trace", [(t, "kalman", "S0/C", NAN, NAN, NAN, NAN, 1.0) for t in stamps(1, 5)])
     assert list(charts_of(folder)) == ["spread-0-z"]
-    put(folder, "trace", [(t, "kalman", "S0/C", 1.0, NAN, NAN, NAN, NAN) for t in stamps(1, 5)])
+    put(folder, "trace", [(t, "kalman", "S0/C", t / 1e18, NAN, NAN, NAN, NAN) for t in stamps(1, 5)])
     assert list(charts_of(folder)) == ["spread-0-beta"]
+
+
+def test_z_in_basis_points_is_said_and_not_held_against_a_normal_curve(tmp_path: Path) -> None:
+    """A mispricing of 37 bp is no event of 37 standard deviations; a ratio that is fixed needs no chart."""
+    folder = traced(tmp_path / "run")
+    basis = STRATEGY.replace("kalman_pairs", "basis").replace("entry_z = 2.5", "")
+    (folder / "config.toml").write_text(CONFIG + basis)
+    put(folder, "trace", [(t, "kalman", "S0/C", 10.0, 0.0, 1.0, 1.0, 37.0) for t in stamps(1, 5)])
+    charts = charts_of(folder)
+    titles = {name: chart["title"] for name, chart in charts.items()}
+    assert titles == {
+        "spread-0-innovation": "S0/C: spread",
+        "spread-0-z": "S0/C: z in bp, and signals",
+    }
+    text, page = page_of(folder)
+    assert "<figcaption>Distribution of z" not in text
+    assert page.has("4", "0.000 bp")  # 5 bars, of which one opens the session
+
+
+def test_daily_bars_have_no_openings_to_leave_out(tmp_path: Path) -> None:
+    """A session of one bar is not an opening without a day: z would have no rows."""
+    folder = traced(tmp_path / "run")
+    daily = CONFIG.replace("[universe]", "[universe]\nbar_min = 1440")
+    assert daily != CONFIG
+    (folder / "config.toml").write_text(daily + STRATEGY)
+    put(folder, "trace", [(t, "kalman", "S0/C", 1.0, 0.0, 1.0, 1.0, 1.0) for t in stamps(4, 1)])
+    text, page = page_of(folder)
+    assert page.has("S0/C", "kalman", "4", "0.000", "0.0%")
+    assert "first bar of each session" not in text

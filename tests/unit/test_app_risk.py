@@ -13,10 +13,19 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from engine.app.assembly import hash_of
 from engine.app.config import load
+from engine.app.journal_tools import rebuild
 from engine.app.main import run
+from engine.app.past_bars import past_bars
 from engine.app.report_risk import positions_grid, strategies_grid, var_method
 from engine.app.risk_tape import tape_closes
+from engine.app.source import open_source
+from engine.events import Tick
+from engine.journal import JournalWriter
+from engine.journal_format import Identity
+from engine.loop import Loop
+from feeds.recorded import RecordedBars
 from risk import REGISTRY
 from tests.support.shared import SHARED
 
@@ -95,8 +104,8 @@ def test_backtest_of_a_configuration_holds_its_positions(capsys: pytest.CaptureF
 def test_backtest_of_a_run_sees_what_the_run_saw(capsys: pytest.CaptureFixture[str]) -> None:
     """The book of each close, frozen to the next: P&L is that of the run but for funding (1e-6)."""
     assert run(["replay", "desk.toml", "--out", "one"]) == 0
-    config = load(Path("one/config.toml"))
-    closes = asyncio.run(tape_closes(config, Path("one/fills.parquet"), 300))
+    config, bars = past_bars(Path("one"), None)
+    closes = asyncio.run(tape_closes(config, bars, Path("one/fills.parquet"), 300))
     book = pq.read_table("one/book.parquet").to_pandas()
     ends = book.groupby((book["ts"] - pd.Timedelta(1, "ns")).dt.date)[["equity_usd", "funding_usd"]].last()
     earned = np.diff(ends["equity_usd"] - ends["funding_usd"])
@@ -108,6 +117,13 @@ def test_backtest_of_a_run_sees_what_the_run_saw(capsys: pytest.CaptureFixture[s
     answer = json.loads(told(capsys, "backtest", "one", "--json"))
     for name, one in answer["models"].items():
         assert (one["days"], one["unknown_days"]) == (3, 0), name
+    ratios = answer["close_to_close"]
+    assert ratios["days"] == 300
+    variances = np.sum(closes[-1].market.factor_daily ** 2, axis=1)
+    daily = np.sqrt(np.nanmean(closes[-1].returns_daily ** 2, axis=0) / variances)
+    np.testing.assert_allclose([*ratios["symbols"].values()], daily, rtol=1e-9)
+    assert ratios["symbols_median"] == pytest.approx(np.median(daily))
+    assert "The volatility of 300 daily closes is" in told(capsys, "backtest", "one")
     summary = json.loads(Path("one/summary.json").read_text())
     assert sum(summary["component_var_usd"].values()) == pytest.approx(
         summary["strategy_var_usd"]["book"], rel=1e-9
@@ -200,6 +216,28 @@ def test_stress_without_a_history_uses_the_covariance(capsys: pytest.CaptureFixt
         (["stress", "flat.toml"], "it has no [book] positions"),
         (["stress", "other.json", "--history", "daily.csv"], "the daily closes have none of ZZZ"),
         (["stress", "nan.json", "--history", "daily.csv"], "holdings_usd must be finite here"),
+        *(
+            ([*(["stress", "book.json", "--history", "daily.csv"]), *options.split()], said)
+            for options, said in (
+                ("--sigma -3", "--sigma must be above 0 and at most 100, was -3"),
+                ("--sigma nan", "at most 100, was nan"),
+                ("--sigma 0", "at most 100, was 0"),
+                ("--sigma 1e9", "at most 100, was 1e+09"),
+                ("--days 360", "has 359 daily returns, and no stretch of 360 days"),
+                ("--worst 36", "at most the 35 stretches of 10 days that 359 daily returns have, was 36"),
+            )
+        ),
+        (
+            ["stress", "var.json", "--worst", "2"],
+            "--worst asks for stretches of a history, and there is none",
+        ),
+        (["stress", "empty.csv"], "is not valid JSON"),
+        (["backtest", "book.json", "--book", "book.json"], "both name a book"),
+        (
+            ["backtest", "book.json", "--history", "daily.csv", "--data", "x"],
+            "--data names the bars of a run",
+        ),
+        (["backtest", ".", "--history", "daily.csv"], "has no use for --history"),
     ],
 )
 def test_what_cannot_be_answered_is_said(
@@ -209,7 +247,70 @@ def test_what_cannot_be_answered_is_said(
     Path("flat.toml").write_text(CONFIG.replace("{ AAA = 1000, BBB = -500 }", "{}"))
     Path("other.json").write_text(json.dumps({"symbols": ["AAA", "ZZZ"], "holdings_usd": [1, 1]}))
     Path("nan.json").write_text(json.dumps({"symbols": ["AAA"], "holdings_usd": [None]}))
+    Path("var.json").write_text(json.dumps(BOOK | {"covariance_daily": [[1e-4, 0.0], [0.0, 1e-4]]}))
+    Path("empty.csv").write_text("")
     assert said in told(capsys, *arguments, status=2)
+
+
+@pytest.mark.parametrize("text", ["", "date,symbol,close\n", "date,symbol,close\n2016-01-04,AAA,cheap\n"])
+def test_a_history_that_is_none_is_named(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty file, or words in the place of prices, is a message with the file's name."""
+    Path("none.csv").write_text(text)
+    said = told(capsys, "stress", "book.json", "--history", "none.csv", status=3)
+    assert "D014" in said
+    assert "none.csv" in said
+
+
+def test_a_flat_book_is_said_to_be_flat(capsys: pytest.CaptureFixture[str]) -> None:
+    """Dashes without a reason look like a fault of the program; nor is a day that is unknown a flat one."""
+    Path("flat.json").write_text(json.dumps(BOOK | {"holdings_usd": [0, 0]}))
+    text = told(capsys, "backtest", "flat.json", "--history", "daily.csv")
+    assert "every model: no day could be judged, since nothing was held at any close." in text
+    assert run(["replay", "desk.toml", "--out", "one", "--set", "risk.history=none.csv"]) == 3
+    assert run(["replay", "desk.toml", "--out", "two", "--set", "universe.last=2026-01-05"]) == 0
+    capsys.readouterr()
+    assert "no two sessions" in told(capsys, "backtest", "two")
+    daily = pd.read_csv("daily.csv")
+    daily[(daily["symbol"] == "AAA") | (daily["date"] > "2016-06-01")].to_csv("late.csv", index=False)
+    options = ("--history", "late.csv", "--book", "book.json", "--model", "historical")
+    text = told(capsys, "backtest", *options)
+    assert "no day could be judged, since VaR was not known" in text
+    assert "a held symbol without enough days behind it" in text
+    answer = json.loads(told(capsys, "backtest", *options, "--json"))["models"]["historical"]
+    assert answer["unknown_reasons"] == {"COV_MISSING_SYMBOL": answer["unknown_days"]}
+    assert answer["flat_days"] == 0
+
+
+def test_a_live_run_is_judged_by_its_journal(capsys: pytest.CaptureFixture[str]) -> None:
+    """An exported run saw the bars of a replay, so its VaR is judged alike, wherever its journal is now."""
+    Path("live.toml").write_text(
+        CONFIG.replace("sessions = 4", "sessions = 3") + '[daemon]\nstate_dir = "state"\n'
+    )
+    config = load(Path("live.toml"))
+    source = open_source(config)
+    origin_day = source.first_day
+    identity = Identity(hash_of(config), "astra 1", "20260105T143000Z", origin_day)
+    writer = JournalWriter(Path("state/journal"), identity)
+    loop = Loop(rebuild(config, identity, 0).bus, lambda *_: None, writer)
+    assert isinstance(source.feed, RecordedBars)
+    for columns in source.feed.columns():
+        for row in range(len(columns)):
+            bar = columns.bar(row)
+            loop.take(bar, f"{row}")
+    loop.take(Tick(bar.ts_close_ns), "")
+    writer.commit()
+    writer.close()
+    assert run(["journal", "export", "state", "--config", "live.toml", "--out", "live"]) == 0
+    assert run(["replay", "live.toml", "--out", "one"]) == 0
+    capsys.readouterr()
+    expected = json.loads(told(capsys, "backtest", "one", "--json"))
+    assert json.loads(told(capsys, "backtest", "live", "--json")) == expected
+    assert expected["models"]["gaussian"]["days"] == 2
+    Path("state").rename("elsewhere")
+    said = told(capsys, "backtest", "live", status=3)
+    assert "no journal of the live run 20260105T143000Z" in said
+    assert "with --data" in said
+    assert json.loads(told(capsys, "backtest", "live", "--data", "elsewhere", "--json")) == expected
 
 
 def test_the_report_says_what_each_model_cannot_know() -> None:

@@ -121,7 +121,8 @@ def test_steps_are_whole_bars(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     arguments = ["--pairs", "AAA/BBB", "--sessions", "4", "--bar-min", "3"]
     assert run(["data", "synth", "--out", str(bars), *arguments]) == 0
     capsys.readouterr()
-    answer = told(capsys, str(bars), "--bar-min", "3")
+    answer = told(capsys, str(bars))  # of three minutes, as their stamps tell
+    assert answer == told(capsys, str(bars), "--bar-min", "3")
     assert (answer["closes"], answer["steps"]) == ("closes of every 6 minutes", 4 * 65)
 
 

@@ -113,7 +113,7 @@ def test_without_bars_nothing_is_claimed() -> None:
     assert math.isnan(statistics.max_drawdown_frac)
     assert math.isnan(statistics.mean_equity_usd)
     assert statistics.sharpe_se == math.inf
-    assert statistics.sharpe_reason == "0 sessions (needs 20)"
+    assert statistics.sharpe_reason == "there is no equity curve"
 
 
 def test_sessions_end_with_their_last_bar() -> None:

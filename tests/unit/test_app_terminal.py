@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from engine.app.config import Config, parse
+from engine.app.plugins import registry, z_unit
+from engine.app.statistics import NO_CURVE
 from engine.app.terminal import (
     LINES_A_RUN,
     LINES_A_SESSION,
@@ -223,6 +225,13 @@ def test_a_sharpe_ratio_comes_with_its_standard_error() -> None:
     assert "Sharpe  not shown: equity_unknown" in closing(unknown, Path("runs/x"), 150_000.0)
 
 
+def test_signals_alone_have_no_profit_to_show() -> None:
+    """A P&L of $0 would be a result; there was no book to have one."""
+    text = closing(SUMMARY | {"sharpe_reason": NO_CURVE}, Path("runs/x"), 150_000.0)
+    assert "book      none was kept" in text
+    assert "P&L  " not in text
+
+
 def test_the_local_time_is_that_of_the_exchange() -> None:
     """A trader reads the exchange's clock, not UTC."""
     assert exchange_zone("XNYS")[1] == "ET"
@@ -252,3 +261,28 @@ def test_a_halt_from_before_the_start_is_shown(config: Config) -> None:
     assert "HALTED OPERATOR, since before this start: nothing trades" in stream.getvalue()
     assert 'astra resume --halt-id 12-0 --reason "..."' in stream.getvalue()
     assert opening("desk", "", (), Status()) == []
+
+
+def test_an_allocator_that_gave_no_target_is_said_with_its_reason(config: Config) -> None:
+    """A run held back by a short history must not look like one that had nothing to trade."""
+    refused = AllocationDone(OPEN_NS, "bad_input", 0.0, 0.0, 0.0, ("history_return_frac",), "")
+    note = {"strategy": "", "spread": "", "note": "allocator_bad_input", "reason": "history_return_frac"}
+    notes = [{"note": "calibrated", "strategy": "k", "spread": "A/B"}, note | {"times": 104, "answers": 182}]
+    text = printed(config, [refused], SUMMARY | {"notes": notes})
+    assert "REBAL   bad_input (history_return_frac): the book is held" in text
+    assert "spreads   1 calibrated\n" in text
+    assert "allocator bad_input (history_return_frac), 104 times of 182: the book was held" in text
+
+
+def test_z_is_printed_with_the_unit_of_its_strategy(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mispricing of 37 basis points is no event of 37 standard deviations."""
+    assert "z -2.31  beta" in printed(config, [signal(OPEN_NS)])
+    monkeypatch.setattr("engine.app.terminal.z_unit", {"kalman_pairs": "bp"}.__getitem__)
+    assert "z -2.31 bp  beta" in printed(config, [signal(OPEN_NS)])
+
+
+def test_every_strategy_that_is_no_filter_names_the_unit_of_its_z() -> None:
+    """What is not in standard deviations is not to be read as if it were."""
+    units = {kind: z_unit(kind) for kind in registry("strategies")}
+    assert {kind for kind, unit in units.items() if not unit} == {"kalman_pairs", "zscore_pairs"}
+    assert (units["basis"], z_unit("of nobody")) == ("bp", "")

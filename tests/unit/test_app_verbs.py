@@ -166,3 +166,39 @@ def test_a_document_that_is_no_json_names_its_line(text: str, capsys: pytest.Cap
     assert run(["var", "book.json", "--json"]) == 2
     assert "--> book.json:1" in capsys.readouterr().err
     assert run(["var", "absent.json"]) == 2
+
+
+def test_what_is_no_json_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder, a configuration, a document nested without end; a mark at the beginning is no fault."""
+    Path("folder.json").mkdir()
+    Path("astra.toml").write_text("[book]\n")
+    Path("deep.json").write_text("[" * 100_000)
+    for name, said in (
+        ("folder.json", "is a folder"),
+        ("astra.toml", "is a configuration"),
+        ("deep.json", "too deeply"),
+    ):
+        for verb in ("var", "optimise", "frontier"):
+            assert run([verb, name]) == 2
+            shown = capsys.readouterr().err
+            assert "error[C013]" in shown
+            assert said in shown
+    Path("book.json").write_text('\ufeff{"positions": {"A": {"notional_usd": 1}}}', encoding="utf-8")
+    assert run(["book", "book.json"]) == 0
+
+
+def test_every_verb_that_reads_a_configuration_takes_set(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a run was started with must be sayable to whatever looks at it."""
+    folder = (
+        ["alerts"],
+        ["status"],
+        ["halt"],
+        ["journal", "export", "."],
+        ["book"],
+        ["risk", "stress"],
+        ["doctor"],
+    )
+    for verb in (*folder, ["check"], ["replay"], ["lookahead"], ["config", "show"], ["run"]):
+        Path("astra.toml").write_text("[feed]\n")
+        assert run([*verb, "--set", "nonsense"]) == 2
+        assert "error[C010]" in capsys.readouterr().err, verb

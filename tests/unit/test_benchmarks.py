@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import arrays, bare, engines, kernels, loops, replays, risks, run, solves, tape
+from benchmarks import arrays, bare, engines, kernels, loops, models, replays, risks, run, solves, tape
 from benchmarks.peers import environments
 from benchmarks.peers.pair_rule import PairRule, tally
 from benchmarks.peers.run import Outcome, run_once, table
@@ -15,6 +15,7 @@ from benchmarks.tape import Size, Tally
 from benchmarks.timing import Goal, Row, rows_of
 from benchmarks.timing import table as table_of_rows
 from engine.events import CLOSE
+from risk import REGISTRY
 
 TINY = Size(2, 500)
 
@@ -66,6 +67,15 @@ def test_kernels_var_and_optimiser_run() -> None:
     rows = kernels.measure(1, 1_000) + risks.measure(1, 40) + solves.measure(1, (8,))
     assert all(row.median_s > 0.0 for row in rows)
     assert {row.what for row in rows if row.goal is not None} >= {"VaR on every bar, 40 symbols"}
+
+
+def test_risk_models_are_measured_beside_the_normal_one() -> None:
+    """A ratio needs both of its figures, and only models that look back have sessions."""
+    found = models.measure(1, (4,))
+    assert [one.model for one in found] == [*REGISTRY]
+    assert [bool(one.session_s) for one in found] == [False, False, True, True]
+    assert all(one.bar_s[0] > 0.0 for one in found)
+    assert models.table(found).splitlines()[2].count("1.00") == 1
 
 
 def test_loop_and_replay_run(tmp_path: Path) -> None:

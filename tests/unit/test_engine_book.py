@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from engine import book as book_module
-from engine.book import Book, Funding, mark
+from engine.book import Book, mark
+from engine.carry import Funding
 from engine.ports import Instrument
 from tests.support.core import T0_NS, book_of, layout_of, slice_of
 
@@ -82,7 +83,9 @@ def test_held_symbol_without_any_price_is_not_finite() -> None:
 )
 def test_funding_of_a_day_matches_worked_examples(holding_usd: float, daily_usd: float) -> None:
     """Longs pay 3.595% + 50 bp, shorts receive 3.595% - 25 bp - 40 bp, actual/360."""
-    assert Funding(0.03595, 50, 25, 40).daily_usd(holding_usd) == pytest.approx(daily_usd, abs=1e-4)
+    assert Funding(0.03595, 50, 25, 40).daily_usd(holding_usd, Instrument("A")) == pytest.approx(
+        daily_usd, abs=1e-4
+    )
 
 
 def test_funding_accrues_over_calendar_days_at_the_next_session() -> None:
@@ -104,6 +107,29 @@ def test_a_future_is_not_financed() -> None:
     book = book_of(layout, opening=[100.0, 0.0], funding=Funding(0.036, 0, 0, 0))
     book.mark(slice_of([10.0, 20.0], session=100))
     assert book.mark(slice_of([10.0, 20.0], session=101)).funding_usd == 0.0
+
+
+def test_income_and_fees_are_those_of_each_name() -> None:
+    """A borrow at 20% and a coupon of 7.3% must not be spread over names that have neither.
+
+    A: 1,000 long pays 3.6%/360 = 10 c a day and receives 7.3%/365 = 20 c. B: 1,000 short receives
+    (3.6% - 0.4%)/360 = 8.89 c. C: 1,000 short receives (3.6% - 20%)/360 = -45.56 c and pays 3.65%/365 = 10 c.
+    D, a future, has neither, whatever it is said to have.
+    """
+    instruments = (
+        Instrument("A", income_frac=0.073),
+        Instrument("B"),
+        Instrument("C", borrow_bps=2_000.0, income_frac=0.0365),
+        Instrument("D", is_funded=False, borrow_bps=2_000.0, income_frac=0.05),
+    )
+    layout = msgspec.structs.replace(layout_of("A/B", "C/D"), instruments=instruments)
+    book = book_of(layout, opening=[100.0, -50.0, -20.0, 10.0], funding=Funding(0.036, 0, 0, 40))
+    book.mark(slice_of([10.0, 20.0, 50.0, 30.0], session=100))
+    marked = book.mark(slice_of([10.0, 20.0, 50.0, 30.0], session=103))
+    a_day = np.array([0.20 - 0.10, 32.0 / 360.0, -164.0 / 360.0 - 0.10, 0.0])
+    assert marked.funding_usd == pytest.approx(3 * a_day.sum(), rel=1e-12)
+    assert marked.equity_usd == pytest.approx(1_000_000.0 + marked.funding_usd, rel=1e-15)
+    assert book.sleeves().pnl_usd == pytest.approx((3 * a_day[:2].sum(), 3 * a_day[2:].sum()))
 
 
 def test_a_bar_ages_a_price_by_its_length() -> None:
@@ -143,9 +169,10 @@ def test_state_round_trips_to_the_same_book() -> None:
 
 def test_funding_of_the_reconciled_book_of_six() -> None:
     """Six names, the omitted one included, cost 41.45 USD a day; at 3.60% the sum is another."""
-    holdings = [415_522.0, 416_000.0, 266_161.0, -381_868.0, -457_070.0, -180_745.0]
-    funding = Funding(0.03595, 50, 25, 40)
-    assert sum(funding.daily_usd(holding) for holding in holdings) == pytest.approx(-41.446, abs=1e-3)
-    assert sum(abs(holding) for holding in holdings) == pytest.approx(2_117_366)
-    rounded = Funding(0.0360, 50, 25, 40)
-    assert sum(rounded.daily_usd(holding) for holding in holdings) != pytest.approx(-41.446, abs=5e-3)
+    holdings = np.array([415_522.0, 416_000.0, 266_161.0, -381_868.0, -457_070.0, -180_745.0])
+    names = [Instrument(symbol) for symbol in "ABCDEF"]
+    funding = Funding(0.03595, 50, 25, 40).carry(names)
+    assert funding.daily(holdings).sum() == pytest.approx(-41.446, abs=1e-3)
+    assert np.abs(holdings).sum() == pytest.approx(2_117_366)
+    rounded = Funding(0.0360, 50, 25, 40).carry(names)
+    assert rounded.daily(holdings).sum() != pytest.approx(-41.446, abs=5e-3)

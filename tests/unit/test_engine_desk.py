@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.book import Funding
+from engine.carry import Funding
 from engine.events import (
     Alert,
     BarConfirmed,
@@ -231,7 +231,8 @@ def test_exit_refused_by_a_halt_is_tried_after_the_resume() -> None:
 def test_funding_of_the_night_is_paid_by_a_book_that_leaves_at_the_open() -> None:
     """The position was held overnight, whatever trades first in the morning."""
     loop, seen = engine_of(["A/B"], {(1, 2): {"A/B": 1}, (1, 4): {"A/B": 0}})
-    loop.bus.desk.book._funding = Funding(0.036, 50, 25, 40)
+    book = loop.bus.desk.book
+    book.carry = Funding(0.036, 50, 25, 40).carry(book.layout.listed)
     run(loop, [100.0, 50.0], [1, 2, 3, 4])
     run(loop, [100.0, 50.0], [1], session=4)
     assert loop.bus.desk.book.is_flat

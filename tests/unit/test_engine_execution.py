@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from engine import legs
 from engine.events import MINUTE_NS, Filled, TargetRefused, TradingState
-from engine.execution import Costs, fill
+from engine.execution import Costs, fill, fillable
+from engine.ports import Instrument
 from tests.support.core import OpenGate, approved, book_of, layout_of, market_of, slice_of
 
 NAN = float("nan")
@@ -112,19 +114,158 @@ def test_refusal_at_the_fill_trades_nothing() -> None:
 
 
 def test_lot_rounds_towards_no_trade() -> None:
-    """With lots of 10, orders of 27 and 19 shares trade 20 and 10."""
+    """With lots of 10, orders of 27 and 15 shares trade 20 and 10, and nothing was refused."""
     book = book_of(layout_of("A/B", lot=10.0))
     book.mark(slice_of([10.0, 20.0]))
-    run_fill(book, [27.0, -19.0], slice_of([10.0, 20.0], minute=2), Costs(0, 0, 0, 1.0))
+    events = run_fill(book, [27.0, -15.0], slice_of([10.0, 20.0], minute=2), Costs(0, 0, 0, 1.0))
     assert book.leg_quantity.tolist() == [20.0, -10.0]
+    assert reasons(events) == []
 
 
 def test_lot_that_would_lose_a_leg_trades_neither() -> None:
     """A hedge of nine shares is none in lots of ten; the other leg alone would be a bet."""
     book = book_of(layout_of("A/B", lot=10.0))
     book.mark(slice_of([10.0, 20.0]))
-    run_fill(book, [27.0, -9.0], slice_of([10.0, 20.0], minute=2), Costs(0, 0, 0, 1.0))
+    events = run_fill(book, [27.0, -9.0], slice_of([10.0, 20.0], minute=2), Costs(0, 0, 0, 1.0))
     assert book.is_flat
+    assert reasons(events) == ["lot"]
+
+
+def lots_of(layout, *lots):
+    """Return the layout with a lot for each symbol."""
+    named = zip(layout.symbols, lots, strict=True)
+    return msgspec.structs.replace(
+        layout, instruments=tuple(Instrument(name, lot=lot) for name, lot in named)
+    )
+
+
+def reasons(events):
+    """Return why what lapsed did."""
+    return [event.reason for event in events if isinstance(event, TargetRefused)]
+
+
+FUND, FUTURE = 600.0, 300_000.0
+#: A fund in single shares and in fractions of one, against contracts that hedge 500 of them.
+ROUGH, SMOOTH = lots_of(layout_of("F/C"), 1.0, 1.0), lots_of(layout_of("F/C"), 0.0, 1.0)
+
+
+@pytest.mark.parametrize("layout", [ROUGH, SMOOTH])
+@pytest.mark.parametrize("by_sleeve", [True, False])
+def test_the_finer_leg_follows_the_coarser(layout, by_sleeve) -> None:
+    """760 shares are hedged by 1.52 contracts; with one contract 260 of them, 156,000 USD, would be a bet."""
+    book = book_of(layout)
+    book.mark(slice_of([FUND, FUTURE]))
+    events = run_fill(book, [760.0, -1.52], slice_of([FUND, FUTURE], minute=2), by_sleeve=by_sleeve)
+    assert book.leg_quantity.tolist() == pytest.approx([500.0, -1.0], rel=1e-12)
+    assert reasons(events) == []
+
+
+@pytest.mark.parametrize("target", [[400.0, -0.8], [-400.0, 0.8]])
+@pytest.mark.parametrize("by_sleeve", [True, False])
+def test_no_basis_without_its_contract(target, by_sleeve) -> None:
+    """The fund alone would be the whole risk of the index; that it was not bought is said."""
+    book = book_of(ROUGH)
+    book.mark(slice_of([FUND, FUTURE]))
+    events = run_fill(book, target, slice_of([FUND, FUTURE], minute=2), by_sleeve=by_sleeve)
+    assert book.is_flat
+    assert reasons(events) == ["lot"]
+
+
+@pytest.mark.parametrize("by_sleeve", [True, False])
+def test_participation_that_leaves_less_than_a_contract_trades_neither(by_sleeve) -> None:
+    """Room for 9 of 20 contracts' tenth: 0.9 of two contracts is none, and both reasons are given."""
+    book = book_of(ROUGH)
+    book.mark(slice_of([FUND, FUTURE]))
+    thin = slice_of([FUND, FUTURE], minute=2, volume=[1e6, 9.0])
+    events = run_fill(book, [1_000.0, -2.0], thin, by_sleeve=by_sleeve)
+    assert book.is_flat
+    assert reasons(events) == ["participation", "lot"]
+    wide = slice_of([FUND, FUTURE], minute=3, volume=[1e6, 15.0])
+    events = run_fill(book, [1_000.0, -2.0], wide, by_sleeve=by_sleeve)
+    assert book.leg_quantity.tolist() == [500.0, -1.0]
+    assert reasons(events) == ["participation"]
+
+
+def test_what_the_gate_cuts_below_a_contract_is_said() -> None:
+    """Granted at the close, halved at the open: half a contract is none, and silence would hide it."""
+    book = book_of(ROUGH)
+    book.mark(slice_of([FUND, FUTURE]))
+    events = run_fill(book, [500.0, -1.0], slice_of([FUND, FUTURE], minute=2), gate=OpenGate(scale=0.5))
+    assert book.is_flat
+    assert reasons(events) == ["lot"]
+
+
+def test_a_hedge_that_moves_by_less_than_a_contract_waits() -> None:
+    """100 shares more need 0.2 contracts more; what the hedge does not need may trade alone."""
+    book = book_of(ROUGH, opening=[500.0, -1.0])
+    book.mark(slice_of([FUND, FUTURE]))
+    assert reasons(run_fill(book, [600.0, -1.2], slice_of([FUND, FUTURE], minute=2))) == ["lot"]
+    assert book.leg_quantity.tolist() == [500.0, -1.0]
+    run_fill(book, [480.0, -1.0], slice_of([FUND, FUTURE], minute=3))
+    assert book.leg_quantity.tolist() == [480.0, -1.0]
+
+
+@pytest.mark.parametrize("by_sleeve", [True, False])
+@pytest.mark.parametrize("opening", [[760.5, -1.52], [0.4, 0.0], [760.5, -0.7]])
+def test_what_is_no_whole_lot_can_be_left(opening, by_sleeve) -> None:
+    """An opening book may hold odd lots; rounding the exit would keep half a contract for ever."""
+    book = book_of(ROUGH, opening=opening)
+    book.mark(slice_of([FUND, FUTURE]))
+    events = run_fill(book, [0.0, 0.0], slice_of([FUND, FUTURE], minute=2), by_sleeve=by_sleeve)
+    assert book.is_flat
+    assert reasons(events) == []
+
+
+def test_an_exit_that_volume_cuts_ends_when_there_is_volume() -> None:
+    """Two contracts leave one by one, with the shares that they hedge, and no step is one-legged."""
+    book = book_of(ROUGH, opening=[1_000.0, -2.0])
+    book.mark(slice_of([FUND, FUTURE]))
+    seen = []
+    for minute, volume in enumerate([9.0, 15.0, 9.0, 10.0], start=2):
+        slice_ = slice_of([FUND, FUTURE], minute=minute, volume=[1e6, volume])
+        run_fill(book, [0.0, 0.0], slice_, by_sleeve=True)
+        seen.append(book.leg_quantity.tolist())
+    assert seen == [[1_000.0, -2.0], [500.0, -1.0], [500.0, -1.0], [0.0, 0.0]]
+
+
+def test_what_a_lot_takes_away_was_not_counted_on_to_net() -> None:
+    """B/A buys 60 B, C/B sells 50 for half a lot of C: without them 60 would exceed the room of 20."""
+    book = book_of(lots_of(layout_of("B/A", "C/B"), 1.0, 1.0, 100.0))
+    book.mark(slice_of([10.0, 10.0, 10.0]))
+    slice_ = slice_of([10.0] * 3, minute=2, volume=[200.0, 1e6, 1e6])
+    events = run_fill(book, [60.0, -60.0, 50.0, -50.0], slice_, Costs(0, 0, 0, 0.1))
+    assert book.leg_quantity.tolist() == [20.0, -20.0, 0.0, 0.0]
+    assert reasons(events) == ["participation", "lot"]
+
+
+@given(
+    steps=st.tuples(st.floats(0.01, 50.0), st.floats(0.01, 50.0)),
+    lots=st.tuples(st.sampled_from([0.0, 0.1, 1.0, 7.0]), st.sampled_from([0.1, 1.0, 3.0])),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_residual_of_a_rounded_hedge(steps, lots) -> None:
+    """Both legs or none, neither beyond what was wanted, and off by half a lot, or one of the finer leg."""
+    book = book_of(lots_of(layout_of("Y/X"), *lots))
+    book.mark(slice_of([10.0, 10.0]))
+    run_fill(book, [steps[0], -steps[1]], slice_of([10.0, 10.0], minute=2, volume=1e9))
+    done, wanted = np.abs(book.leg_quantity), np.array(steps)
+    assert (done > 0.0).all() or not done.any()
+    assert (done <= wanted * (1.0 + 1e-9)).all()
+    hedged = wanted[1] / wanted[0]  # units of x for one of y
+    finer, coarser = sorted((lots[0] * hedged, lots[1]))
+    assert abs(done[1] - hedged * done[0]) <= min(finer, 0.5 * coarser) * (1.0 + 1e-9) + 1e-8
+
+
+def test_one_minute_of_fills_is_the_same_uncompiled() -> None:
+    """The kernels and their Python twins agree to the last bit, lots, netting and thin volume included."""
+    layout = lots_of(layout_of("A/B", "C/B", "A/C"), 1.0, 0.0, 10.0)
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        held, target = rng.normal(0, 50, (2, 6)).round(1)
+        bars = np.stack([np.full(3, 10.0)] * 4 + [rng.uniform(1, 3_000, 3)])
+        given_ = (held, target, layout.leg_symbol, layout.leg_sleeve, 3, bars, 0.1, layout.lot, False)
+        for ours, twin in zip(fillable(*given_), fillable.py_func(*given_), strict=True):
+            assert ours.tolist() == twin.tolist()
 
 
 def test_what_nets_today_may_not_be_counted_on() -> None:

@@ -23,3 +23,13 @@ def test_costs_of_a_symbol_go_to_the_legs_that_traded_it() -> None:
         so_far = np.array([100.0, 0.0, 0.0, 7.0])
         kernel(step, SYMBOL, cost, so_far)
         assert so_far.tolist() == [101.0, 6.0, 2.0, 7.0]
+
+
+def test_moves_of_a_rate_count_what_was_held_and_what_was_traded_since() -> None:
+    """10 at 2.00 before, 4 of them sold at an open of 3.00; +10% since the last mark, +20% since the open."""
+    held, now = np.array([10.0, -5.0, 0.0, 7.0]), np.array([6.0, -5.0, 2.0, 7.0])
+    price, opened = np.array([2.0, 4.0, np.nan]), np.array([3.0, 8.0, np.nan])
+    move = np.array([[0.1, 0.5, 0.0], [0.2, 0.25, 0.0]])
+    for kernel in (legs.moved_usd, legs.moved_usd.py_func):
+        found = kernel(held, now, SYMBOL, price, opened, move)
+        np.testing.assert_allclose(found, [10 * 0.2 - 4 * 0.6, -5 * 2.0, 2 * 2.0, 0.0], atol=1e-12)

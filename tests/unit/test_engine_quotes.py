@@ -6,8 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from engine.book import Book
+from engine.carry import Funding
 from engine.errors import ConfigError
-from engine.events import CLOSE, HIGH, OPEN, VOLUME, BarSlice
+from engine.events import CLOSE, HIGH, OPEN, VOLUME, BarSlice, BookMarked
 from engine.layout import Instrument, Layout
 from engine.quotes import Quotes
 
@@ -88,14 +90,6 @@ def test_a_currency_without_a_rate_is_refused() -> None:
         quotes_of(Instrument("NESN", currency="CHF"))
 
 
-def test_a_future_in_another_currency_is_refused() -> None:
-    """10 FESX at 5,000 with EURUSD from 1.10 to 1.05 gain nothing; as a holding they would lose $2,500."""
-    future = Instrument("FESX", multiplier=10.0, currency="EUR", is_funded=False)
-    with pytest.raises(ConfigError, match="FESX is quoted in EUR") as caught:
-        quotes_of(future, Instrument("EURUSD"))
-    assert caught.value.code == "C071"
-
-
 def test_a_rate_too_old_is_none_until_it_comes_again() -> None:
     """A price in USD is as old as its rate: 37 minutes without EURUSD must not look like today's price."""
     quotes = quotes_of(Instrument("SAP", currency="EUR"), Instrument("EURUSD"))
@@ -134,3 +128,87 @@ def test_a_suspect_rate_makes_every_symbol_quoted_in_it_suspect() -> None:
     assert quotes.to_usd(msgspec.structs.replace(plain, suspect=(2,))).suspect == (0, 2, 3)
     assert quotes.to_usd(msgspec.structs.replace(plain, suspect=(1,))).suspect == (1,)
     assert quotes.to_usd(plain).suspect == ()
+
+
+FESX = Instrument("FESX", multiplier=10.0, currency="EUR", is_funded=False)
+EURUSD = Instrument("EURUSD")
+
+
+def futures_book(contracts: float, fund_shares: float = 0.0) -> tuple[Quotes, Book]:
+    """Return quotes and the book of an opening position in a future (and a fund), both in euros."""
+    symbols = (FESX, Instrument("EXW1", currency="EUR"), EURUSD)
+    legs = np.array([0, 1])
+    layout = Layout(tuple(i.symbol for i in symbols), (), legs, legs, 2, symbols)
+    opening = np.array([contracts, fund_shares])
+    return Quotes(layout, 10.0), Book(layout, 1_000_000.0, opening, Funding(0, 0, 0, 0), 10.0)
+
+
+def step(quotes: Quotes, book: Book, *bars: tuple[float, float]) -> BookMarked:
+    """Mark the book to one bar of quotes."""
+    return book.mark(quotes.to_usd(slice_of(*bars)), quotes.rate_move_frac)
+
+
+def test_a_future_in_euros_gains_its_change_at_the_rate_of_the_bar() -> None:
+    """2 x 10 x (4,040 - 4,000) x 1.20 = 960; as a holding it would be 2 x 10 x (4,848 - 4,400) = 8,960."""
+    quotes, book = futures_book(2.0)
+    step(quotes, book, (4_000.0, 4_000.0), (40.0, 40.0), (1.10, 1.10))
+    marked = step(quotes, book, (4_000.0, 4_040.0), (40.0, 40.0), (1.10, 1.20))
+    assert marked.equity_usd - 1_000_000.0 == pytest.approx(960.0, abs=1e-6)
+    assert marked.gross_usd == pytest.approx(2 * 10 * 4_040 * 1.20)  # what it stands for, at the rate of now
+    assert book.sleeves().pnl_usd == pytest.approx((960.0, 0.0), abs=1e-6)
+    assert marked.cash_usd + marked.net_usd == marked.equity_usd
+
+
+def test_a_rate_that_moves_alone_moves_the_fund_and_not_the_future() -> None:
+    """1,000 shares of 40 euros gain 4,000 from 1.10 to 1.20; the short future against them gains nothing."""
+    quotes, book = futures_book(-1.0, 1_000.0)
+    step(quotes, book, (4_000.0, 4_000.0), (40.0, 40.0), (1.10, 1.10))
+    for rate in (1.20, 0.90, 1.20):
+        step(quotes, book, (4_000.0, 4_000.0), (40.0, 40.0), (rate, rate))
+    assert book.equity_usd - 1_000_000.0 == pytest.approx(4_000.0, abs=1e-6)
+    assert book.sleeves().pnl_usd == pytest.approx((0.0, 4_000.0), abs=1e-6)
+
+
+def test_bars_missing_of_the_rate_or_of_the_future_lose_no_gain() -> None:
+    """The last rate stands; a future that was silent gains all it moved, at the rate of its next bar."""
+    quotes, book = futures_book(1.0)
+    step(quotes, book, (4_000.0, 4_000.0), (40.0, 40.0), (1.10, 1.10))
+    step(quotes, book, (4_000.0, 4_010.0), (40.0, 40.0), (NAN, NAN))
+    assert book.equity_usd - 1_000_000.0 == pytest.approx(10 * 10 * 1.10, abs=1e-6)
+    step(quotes, book, (NAN, NAN), (40.0, 40.0), (1.30, 1.30))
+    assert book.equity_usd - 1_000_000.0 == pytest.approx(110.0, abs=1e-6)
+    step(quotes, book, (4_020.0, 4_030.0), (40.0, 40.0), (1.30, 1.20))
+    assert book.equity_usd - 1_000_000.0 == pytest.approx(110.0 + 10 * 20 * 1.20, abs=1e-6)
+
+
+def test_what_trades_at_the_open_gains_from_there() -> None:
+    """Bought at 4,020 and marked at 4,040 when the rate goes from 1.10 to 1.20: 3 x 10 x 20 x 1.20 = 720."""
+    quotes, book = futures_book(0.0)
+    step(quotes, book, (4_000.0, 4_000.0), (40.0, 40.0), (1.10, 1.10))
+    usd = quotes.to_usd(slice_of((4_020.0, 4_040.0), (40.0, 40.0), (1.10, 1.20)))
+    assert usd.bars[OPEN, 0] == pytest.approx(4_020 * 10 * 1.10)  # the price of the fill
+    book.trade(np.array([3.0, 0.0]), [(0, 3.0, usd.bars[OPEN, 0], 0.0)], usd.bars[OPEN])
+    book.mark(usd, quotes.rate_move_frac)
+    assert book.equity_usd - 1_000_000.0 == pytest.approx(720.0, abs=1e-6)
+    # Sold again at 4,050, while the rate falls to 0.90 by the close: 3 x 10 x 10 x 0.90 = 270 more.
+    usd = quotes.to_usd(slice_of((4_050.0, 3_000.0), (40.0, 40.0), (1.00, 0.90)))
+    book.trade(np.zeros(2), [(0, -3.0, usd.bars[OPEN, 0], 0.0)], usd.bars[OPEN])
+    book.mark(usd, quotes.rate_move_frac)
+    assert book.equity_usd - 1_000_000.0 == pytest.approx(990.0, abs=1e-6)
+    assert book.sleeves().pnl_usd == pytest.approx((990.0, 0.0), abs=1e-6)
+
+
+def test_risk_sees_the_quotes_of_a_future_and_the_dollars_of_a_fund() -> None:
+    """Only what is owned has the risk of the rate; without such a future the very slice comes back."""
+    quotes, _ = futures_book(1.0)
+    quoted = slice_of((4_000.0, 4_040.0), (40.0, 40.0), (1.10, 1.20))
+    usd = quotes.to_usd(quoted)
+    seen = quotes.at_constant_rates(quoted, usd).bars
+    assert seen[[OPEN, CLOSE], 0].tolist() == [4_000.0, 4_040.0]
+    assert seen[[OPEN, CLOSE], 1].tolist() == pytest.approx([44.0, 48.0])
+    assert usd.bars[CLOSE, 0] == pytest.approx(4_040 * 12.0)
+    plain = quotes_of(Instrument("SAP", currency="EUR"), EURUSD)
+    quoted = slice_of((100.0, 110.0), (1.10, 1.20))
+    usd = plain.to_usd(quoted)
+    assert plain.at_constant_rates(quoted, usd) is usd
+    assert plain.rate_move_frac is None

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from engine import slices_kernel as policy
-from engine.columns import columns_of
 from engine.errors import InvariantError
 from engine.events import CLOSE, MINUTE_NS, Bar, BarConfirmed, BarRejected, BarSlice, BarSuspended, Reject
 from engine.sessions import Sessions
 from engine.slices import COLLAR_HALF_LIFE_BARS, Slicer
 from tests.support.arbitrary_bars import DAY, SYMBOLS, at, flat_bar, small_sessions
+from tests.support.columns import columns_of
 
 
 def new_slicer(**options: object) -> Slicer:

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from engine.errors import ConfigError, DataError
-from feeds.check import check
+from feeds.check import check, report_lines
 from feeds.convert import import_
+from feeds.files import FileOptions
 
 HEADER = "ts,symbol,open,high,low,close,volume\n"
 
@@ -35,7 +36,7 @@ def test_every_count_of_the_report(tmp_path: Path) -> None:
     )
     path = tmp_path / "bars.csv"
     path.write_text(text)
-    report = check(path)
+    report = check(FileOptions(path=path), bar_min=1)
     assert [(s.symbol, s.bars, s.gaps) for s in report.symbols] == [("A", 3, 2), ("B", 4, 1)]
     assert report.rejected == {"DUPLICATE": 1, "OFF_SESSION": 1, "MALFORMED": 1}
     assert (report.rows, report.slices, report.sessions) == (10, 5, 1)
@@ -48,7 +49,7 @@ def test_a_clean_file_is_clean(tmp_path: Path) -> None:
     """No news about a file without faults."""
     path = tmp_path / "bars.csv"
     path.write_text(HEADER + rows(("14:31", "A", 10.0), ("14:32", "A", 10.0)))
-    assert check(path).is_clean
+    assert check(FileOptions(path=path)).is_clean
 
 
 def foreign(folder: Path, **columns: list[Any]) -> Path:
@@ -70,12 +71,12 @@ def test_start_stamps_in_local_time_with_other_names(tmp_path: Path) -> None:
         Vol=[5, 6],
     )
     out = tmp_path / "bars.parquet"
-    assert import_(path, out, tz="America/New_York", stamp="start", symbol="KO") == 2
+    assert import_(path, out, tz="America/New_York", stamp="start", symbol="KO").n_rows == 2
     frame = pd.read_parquet(out)
     assert frame["ts"].astype(str).tolist() == ["2026-01-05 14:31:00+00:00", "2026-01-05 14:32:00+00:00"]
     assert frame["close"].tolist() == [1.0, 1.1]
     assert frame["symbol"].tolist() == ["KO", "KO"]
-    assert check(out).is_clean
+    assert check(FileOptions(path=out)).is_clean
 
 
 def test_end_stamps_with_a_zone_and_a_column_of_ones_own(tmp_path: Path) -> None:
@@ -91,8 +92,8 @@ def test_end_stamps_with_a_zone_and_a_column_of_ones_own(tmp_path: Path) -> None
         volume=[5, 6],
     )
     out = tmp_path / "bars.csv.gz"
-    assert import_(path, out, rename={"px_last": "close"}) == 2
-    report = check(out)
+    assert import_(path, out, rename={"px_last": "close"}).n_rows == 2
+    report = check(FileOptions(path=out))
     assert {s.symbol: s.bars for s in report.symbols} == {"KO": 0, "NA": 1}
     assert report.rejected == {"MALFORMED": 1}
 
@@ -104,7 +105,8 @@ def test_what_import_refuses(tmp_path: Path) -> None:
     for ts, options, code in [
         ("2026-01-05 09:31", {"symbol": "KO"}, "D005"),
         ("2026-01-05 09:31", {"tz": "America/New_York"}, "D003"),
-        ("2026-01-05", {"symbol": "KO", "tz": "America/New_York"}, "D006"),
+        ("05.01.2026", {"symbol": "KO", "tz": "America/New_York"}, "D006"),
+        ("2026-01-05", {"symbol": "KO", "bar_min": 5}, "D016"),
         ("1767623460", {"symbol": "KO"}, "D006"),
     ]:
         with pytest.raises(DataError) as caught:
@@ -113,3 +115,90 @@ def test_what_import_refuses(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         import_(foreign(tmp_path, ts=["2026-01-05 09:31"], **prices), out, tz="Mars/Olympus")
     assert not out.exists()
+
+
+def daily(folder: Path, spelling: str, n: int = 4) -> Path:
+    """Write daily bars of a vendor, Monday 5 January 2026 and the days after."""
+    dates = [spelling.format(f"2026-01-{day:02}", f"202601{day:02}") for day in range(5, 5 + n)]
+    prices = {name: [10.0] * n for name in ("Open", "High", "Low", "Close", "Volume")}
+    return foreign(folder, Date=dates, Ticker=["KO"] * n, **prices)
+
+
+@pytest.mark.parametrize("spelling", ["{0}", "{1}", "{0} 00:00:00", "{0} 00:00:00-05:00", "{0}T00:00:00Z"])
+@pytest.mark.parametrize("stamp", ["start", "end"])
+def test_a_date_becomes_the_close_of_its_session(tmp_path: Path, spelling: str, stamp: Any) -> None:
+    """However a vendor writes the date; and the result is read without being told what it is."""
+    out = tmp_path / "bars.parquet"
+    done = import_(daily(tmp_path, spelling), out, stamp=stamp)
+    assert (done.n_rows, done.bar_min) == (4, 1_440)
+    stamps = pd.read_parquet(out)["ts"]
+    assert [str(ts) for ts in stamps[:2]] == ["2026-01-05 21:00:00+00:00", "2026-01-06 21:00:00+00:00"]
+    report = check(FileOptions(path=out))
+    assert (report.bar_min, report.gaps, report.rejected) == (1_440, 0, {})
+    assert report_lines(report)[0] == (
+        "1 symbol, 2026-01-05..2026-01-08, 4 sessions XNYS, daily bars, 4 rows, 0 gaps"
+    )
+
+
+def test_a_half_day_and_another_calendar(tmp_path: Path) -> None:
+    """The close is that of the calendar: 13:00 on the day after Thanksgiving, midnight around the clock."""
+    prices = {name: [10.0] for name in ("open", "high", "low", "close", "volume")}
+    for calendar, close in (("XNYS", "2025-11-28 18:00:00+00:00"), ("24/7", "2025-11-29 00:00:00+00:00")):
+        out = tmp_path / f"{len(calendar)}.parquet"
+        import_(foreign(tmp_path, date=["2025-11-28"], **prices), out, symbol="KO", calendar=calendar)
+        assert str(pd.read_parquet(out)["ts"][0]) == close
+
+
+@pytest.mark.parametrize(("every_min", "n", "last"), [(5, 78, "21:00"), (60, 7, "21:00")])
+def test_starts_are_moved_by_the_length_of_their_bars(
+    tmp_path: Path, every_min: int, n: int, last: str
+) -> None:
+    """By a minute alone bars of five would hardly move; the last of a session is cut at its close."""
+    starts = pd.date_range("2026-01-05 09:30", periods=n, freq=f"{every_min}min")
+    prices = {name: [10.0] * n for name in ("open", "high", "low", "close", "volume")}
+    path, out = foreign(tmp_path, time_stamp=starts.astype(str), **prices), tmp_path / "bars.parquet"
+    options: Any = {"tz": "America/New_York", "symbol": "KO", "rename": {"time_stamp": "ts"}}
+    import_(path, out, stamp="start", **options)
+    stamps = pd.read_parquet(out)["ts"]
+    assert stamps.iloc[0] == pd.Timestamp("2026-01-05 14:30Z") + pd.Timedelta(minutes=every_min)
+    assert f"{stamps.iloc[-1]:%H:%M}" == last
+    report = check(FileOptions(path=out), bar_min=every_min)
+    assert (report.gaps, report.rejected) == (0, {})
+
+
+def test_a_file_without_a_good_row_says_why(tmp_path: Path) -> None:
+    """There is no span to show: what counts is the reason, and a row to look at."""
+    path = tmp_path / "bars.csv"
+    path.write_text(HEADER + "2026-01-05 03:00:00Z,A,1,1,1,1,1\n2026-01-05 15:00:00Z,A,x,1,1,1,1\n")
+    with pytest.raises(DataError) as caught:
+        check(FileOptions(path=path))
+    error = caught.value
+    assert (error.code, error.what) == ("D015", "no bar was accepted: 1 MALFORMED, 1 OFF_SESSION")
+    assert error.where == f"{path}:2   2026-01-05 03:00:00Z,A,1,1,1,1,1"
+    assert "inside the sessions" in error.detail
+    path.write_text(HEADER + "2026-01-05 15:00:00Z;A;1;1;1;1;1\n")
+    with pytest.raises(DataError, match="1 with another number of cells") as caught:
+        check(FileOptions(path=path))
+    assert (caught.value.code, caught.value.where) == ("D015", f"{path}:2   2026-01-05 15:00:00Z;A;1;1;1;1;1")
+
+
+def test_a_foreign_zone_in_another_spelling_spoils_its_row_alone(tmp_path: Path) -> None:
+    """Zones that are not believed, beside stamps that have none, were a traceback."""
+    path, out = tmp_path / "foreign.csv", tmp_path / "bars.csv"
+    stamps = ["2026-01-05 09:31", "2026-01-05 09:32 -5", "2026-01-05 09:33+3"]
+    path.write_text("timestamp,o,h,l,c,v\n" + "".join(f"{stamp},1,1,1,1,5\n" for stamp in stamps))
+    assert import_(path, out, tz="America/New_York", symbol="KO").n_rows == 3
+    written = out.read_text().splitlines()[1:]
+    assert sum("2026-01-05 14:31:00Z" in line or "2026-01-05T14:31:00Z" in line for line in written) == 1
+    assert sum(line.startswith(",") for line in written) == 2
+
+
+def test_two_columns_of_one_meaning_are_refused(tmp_path: Path) -> None:
+    """``close`` and ``last`` both say what a bar closed at, and need not agree."""
+    path = tmp_path / "foreign.csv"
+    path.write_text("timestamp,o,h,l,close,last,v\n2026-01-05 09:31,1,1,1,1,2,5\n")
+    with pytest.raises(DataError, match="more than one column close") as caught:
+        import_(path, tmp_path / "bars.csv", tz="UTC", symbol="KO")
+    assert caught.value.code == "D003"
+    renamed = import_(path, tmp_path / "bars.csv", tz="UTC", symbol="KO", rename={"last": "unused"})
+    assert renamed.n_rows == 1

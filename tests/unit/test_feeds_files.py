@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.errors import ConfigError, DataError, Errors
+from engine.errors import ConfigError, DataError
 from engine.events import CLOSE, MINUTE_NS, BarSlice, Reject
 from feeds import REGISTRY
 from feeds.context import FeedContext
-from feeds.files import FileBars, FileOptions, fingerprint, require_symbols, span, symbols_in
+from feeds.files import FileOptions, file_bars, fingerprint, symbols_in
+from feeds.recorded import RecordedBars
 
 #: Monday 2026-01-05: the first minute of the New York session ends at 14:31 UTC.
 HEADER = "ts,symbol,open,high,low,close,volume\n"
@@ -34,15 +35,15 @@ def write_text(folder: Path, text: str, name: str = "bars.csv") -> Path:
     return path
 
 
-def open_feed(path: Path, symbols: tuple[str, ...] = ("KO", "PEP"), **options: object) -> FileBars:
-    return FileBars(FileOptions(path=path, **options), symbols, "XNYS")  # type: ignore[arg-type]
+def open_feed(path: Path, symbols: tuple[str, ...] = ("KO", "PEP"), **options: object) -> RecordedBars:
+    return file_bars(FileOptions(path=path, **options), symbols, "XNYS")  # type: ignore[arg-type]
 
 
-def slices_of(feed: FileBars) -> list[BarSlice]:
+def slices_of(feed: RecordedBars) -> list[BarSlice]:
     return [item for item in feed.slices() if isinstance(item, BarSlice)]
 
 
-def closes(feed: FileBars) -> list[list[float]]:
+def closes(feed: RecordedBars) -> list[list[float]]:
     return [slice_.bars[CLOSE].tolist() for slice_ in slices_of(feed)]
 
 
@@ -93,19 +94,19 @@ def test_a_directory_is_one_data_set(tmp_path: Path) -> None:
     feed = open_feed(tmp_path)
     assert closes(feed) == EXPECTED
     assert symbols_in(tmp_path) == ("KO", "PEP")
-    assert span(tmp_path) == (FIRST_NS, FIRST_NS + MINUTE_NS)
+    assert (feed.first_ns, feed.last_ns) == (FIRST_NS, FIRST_NS + MINUTE_NS)
 
 
 def test_from_and_to_are_inclusive_and_the_rest_is_no_part_of_the_run(tmp_path: Path) -> None:
     """--to D includes D; rows outside are not received at all."""
     path = write_text(tmp_path, HEADER + "".join(ROWS))
     options = FileOptions(path=path)
-    early = FileBars(options, ("KO", "PEP"), "XNYS", to_ns=FIRST_NS)
-    late = FileBars(options, ("KO", "PEP"), "XNYS", from_ns=FIRST_NS + 1)
+    early = file_bars(options, ("KO", "PEP"), "XNYS", to_ns=FIRST_NS)
+    late = file_bars(options, ("KO", "PEP"), "XNYS", from_ns=FIRST_NS + 1)
     assert (closes(early), early.n_rows, early.received) == (EXPECTED[:1], 2, 2)
     assert (closes(late), late.n_rows, late.received) == (EXPECTED[1:], 2, 2)
     with pytest.raises(DataError) as caught:
-        FileBars(options, ("KO", "PEP"), "XNYS", from_ns=FIRST_NS + 10 * MINUTE_NS)
+        file_bars(options, ("KO", "PEP"), "XNYS", from_ns=FIRST_NS + 10 * MINUTE_NS)
     assert caught.value.code == "D001"
 
 
@@ -165,7 +166,7 @@ def test_an_hour_that_occurs_twice_is_not_guessed(tmp_path: Path) -> None:
     """01:30 on the day the clocks go back is two instants: such rows are MALFORMED, the others are read."""
     rows = "2025-11-02 01:30:00,KO,1,1,1,1,1\n2025-11-02 03:30:00,KO,1,1,1,1,1\n"
     path = write_text(tmp_path, HEADER + rows)
-    feed = FileBars(FileOptions(path=path, tz="America/New_York"), ("KO",), "24/7")
+    feed = file_bars(FileOptions(path=path, tz="America/New_York"), ("KO",), "24/7")
     assert len(slices_of(feed)) == 1
     assert feed.slicer.rejected[Reject.MALFORMED] == 1
 
@@ -212,7 +213,7 @@ def test_a_single_late_row_is_late(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "code", "text"),
     [
-        ("bars.csv", b"", "D001", "no rows"),
+        ("bars.csv", b"", "D001", "is empty"),
         ("bars.csv", HEADER.encode(), "D001", "has a header but no rows (37 bytes)"),
         ("bars.csv", b"timestamp,symbol,open,high,low,close\n1,A,1,1,1,1\n", "D003", "ts, volume"),
         ("bars.parquet", b"no parquet at all", "D004", "cannot be read"),
@@ -222,7 +223,14 @@ def test_a_single_late_row_is_late(tmp_path: Path) -> None:
             "D004",
             "cannot be read",
         ),
-        ("bars.csv", b"\xff\xfe\x00bad", "D003", "no column"),
+        ("bars.csv", b"\xff\xfe\x00bad", "D004", "is UTF-16 text"),
+        ("bars.csv", b"PAR1\x15\x04", "D004", "is Parquet"),
+        ("bars.csv", gzip.compress(HEADER.encode(), mtime=0), "D004", "is compressed by gzip"),
+        ("bars.csv", b"PK\x03\x04", "D004", "a spreadsheet"),
+        ("bars.csv", b"ts,\0", "D004", "is not text"),
+        ("bars.csv.gz", HEADER.encode(), "D004", "is not compressed by gzip"),
+        ("bars.csv.gz", gzip.compress(b"", mtime=0), "D001", "holds nothing"),
+        ("bars.csv", HEADER.replace(",", ";").encode(), "D003", "no column"),
         ("bars.xlsx", b"", "D004", "no known format"),
     ],
 )
@@ -252,19 +260,6 @@ def test_an_unknown_zone_is_refused(tmp_path: Path) -> None:
         open_feed(naive_csv(tmp_path), tz="America/New_Yrok")
     assert caught.value.code == "C007"
     assert "America/New_York" in caught.value.detail
-
-
-def test_symbols_that_the_data_lacks(tmp_path: Path) -> None:
-    """All at once, each with the nearest one that is there."""
-    path = write_text(tmp_path, HEADER + "".join(ROWS))
-    require_symbols(path, ("KO", "PEP"))
-    with pytest.raises(DataError) as caught:
-        require_symbols(path, ("KO", "PEPS"), "astra.toml:31")
-    assert (caught.value.code, caught.value.where) == ("D002", "astra.toml:31")
-    assert 'nearest in the data: "PEP"' in caught.value.detail
-    with pytest.raises(Errors) as several:
-        require_symbols(path, ("X", "Y"))
-    assert [error.code for error in several.value.errors] == ["D002", "D002"]
 
 
 def test_the_fingerprint_is_that_of_the_bytes(tmp_path: Path) -> None:
@@ -299,7 +294,7 @@ def daily_csv(folder: Path, column: str, dates: list[str]) -> Path:
 def test_dates_of_daily_bars_stand_for_the_close_of_their_session(tmp_path: Path, column: str) -> None:
     """A date is no instant; of a daily bar it can only mean its session, half days included."""
     dates = ["2025-11-26", "2025-11-28", "2025-11-29"]  # a full day, a half day, a Saturday
-    bars = FileBars(
+    bars = file_bars(
         FileOptions(path=daily_csv(tmp_path, column, dates)), ("KO", "PEP"), "XNYS", bar_min=1_440
     )
     slices = [item for item in bars.slices() if isinstance(item, BarSlice)]
@@ -308,12 +303,14 @@ def test_dates_of_daily_bars_stand_for_the_close_of_their_session(tmp_path: Path
     assert bars.slicer.rejected[Reject.OFF_SESSION] == 2
 
 
-def test_dates_are_refused_for_bars_of_minutes(tmp_path: Path) -> None:
-    """There a date would be a guess at the minute."""
-    path = daily_csv(tmp_path, "ts", ["2025-11-26"])
+@pytest.mark.parametrize("column", ["ts", "date"])
+def test_dates_are_refused_for_bars_of_minutes(tmp_path: Path, column: str) -> None:
+    """There a date would be a guess at the minute; it is daily bars, and the key that says so is named."""
+    path = daily_csv(tmp_path, column, ["2025-11-26"])
     with pytest.raises(DataError) as caught:
-        FileBars(FileOptions(path=path), ("KO", "PEP"), "XNYS")
-    assert caught.value.code == "D005"
+        file_bars(FileOptions(path=path), ("KO", "PEP"), "XNYS")
+    assert caught.value.code == "D016"
+    assert "bar_min = 1440" in caught.value.detail
 
 
 def test_a_minute_within_a_daily_bar_is_malformed(tmp_path: Path) -> None:
@@ -323,7 +320,7 @@ def test_a_minute_within_a_daily_bar_is_malformed(tmp_path: Path) -> None:
         "ts,symbol,open,high,low,close,volume\n"
         "2025-11-26T20:59:00Z,KO,10,11,9,10,1000\n2025-11-26T21:00:00Z,KO,10,11,9,10,1000\n"
     )
-    bars = FileBars(FileOptions(path=path), ("KO",), "XNYS", bar_min=1_440)
+    bars = file_bars(FileOptions(path=path), ("KO",), "XNYS", bar_min=1_440)
     assert sum(item.accepted for item in bars.slices() if isinstance(item, BarSlice)) == 1
     assert bars.slicer.rejected[Reject.MALFORMED] == 1
 
@@ -334,3 +331,42 @@ def test_a_table_that_holds_no_bars_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no column symbol") as caught:
         symbols_in(tmp_path)
     assert caught.value.code == "D003"
+
+
+def test_a_row_that_is_no_text_is_counted_and_spoils_no_other(tmp_path: Path) -> None:
+    """Bytes of another encoding in a row cut short: the file was refused, with a traceback beside it."""
+    path = tmp_path / "bars.csv"
+    rows = [row.encode() for row in ROWS]
+    path.write_bytes(HEADER.encode() + rows[0] + b"\xff\xfe,broken\n" + b"".join(rows[1:]))
+    feed = open_feed(path)
+    assert closes(feed) == EXPECTED
+    assert feed.slicer.rejected[Reject.MALFORMED] == 1
+    assert feed.received == feed.n_rows == len(ROWS) + 1
+
+
+def test_broken_rows_of_a_file_outside_the_span_are_no_part_of_the_run(tmp_path: Path) -> None:
+    """They were announced and never came: progress stood still, and a live tape ended with rows of no day."""
+    write_text(tmp_path, HEADER + "".join(ROWS), "a.csv")
+    write_text(tmp_path, HEADER + "".join(ROWS).replace("2026-01-05", "2026-01-06") + "broken\n", "b.csv")
+    feed = file_bars(FileOptions(path=tmp_path), ("KO", "PEP"), "XNYS", to_ns=FIRST_NS + 60 * MINUTE_NS)
+    assert closes(feed) == EXPECTED
+    assert feed.received == feed.n_rows == len(ROWS)
+
+
+def test_a_column_twice_is_refused(tmp_path: Path) -> None:
+    """Which of two closes counts nobody can say."""
+    path = tmp_path / "bars.csv"
+    path.write_text("ts,symbol,open,high,low,close,close,volume\n2026-01-05T14:31:00Z,KO,1,1,1,1,2,5\n")
+    with pytest.raises(DataError, match="more than one column close") as caught:
+        open_feed(path)
+    assert caught.value.code == "D003"
+
+
+def test_a_stamp_that_is_missing_leaves_the_others_exact(tmp_path: Path) -> None:
+    """Nanoseconds of today have more digits than a float: beside an empty cell they were rounded."""
+    stamps = ["2026-01-05T14:31:00.000000001+00:00", None]
+    path = tmp_path / "bars.parquet"
+    prices = dict.fromkeys(("open", "high", "low", "close", "volume"), 1.0)
+    pd.DataFrame({"ts": stamps, "symbol": "KO", **prices}).to_parquet(path)
+    (columns,) = open_feed(path, ("KO",)).columns()
+    assert columns.ts_close_ns.tolist() == [FIRST_NS + 1, -1]

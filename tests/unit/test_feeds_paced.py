@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.clock import Clock
-from engine.columns import BarColumns, columns_of
 from engine.errors import DataError
 from engine.events import MINUTE_NS, Bar, BarRejected, BarSlice, Reject, Tick
 from engine.intake import Intake
@@ -17,9 +16,11 @@ from engine.slices import Slicer
 from engine.state import to_bytes
 from feeds import LIVE
 from feeds.calendars import sessions_for
-from feeds.files import FileBars, FileOptions
+from feeds.files import FileOptions, file_bars
 from feeds.paced import PacedBars
-from feeds.simulated import SimulatedBars, SimulatedOptions, write
+from feeds.recorded import RecordedBars
+from feeds.simulated import SimulatedOptions, simulated_bars, write
+from tests.support.columns import columns_of
 from tests.support.publish import live_context, receive
 
 OPEN_NS = 1_767_623_400_000_000_000  # 2026-01-05T14:30:00Z, when New York opens
@@ -34,18 +35,10 @@ FAULTS: dict[str, Any] = {
 }
 
 
-class Rows:
-    """A tape of a few rows."""
-
-    def __init__(self, *bars: Bar) -> None:
-        self.sessions = sessions_for("XNYS", DAY, DAY)
-        self.slicer = Slicer(("AAA", "BBB"), self.sessions)
-        self.n_rows = len(bars)
-        self._bars = bars
-
-    def columns(self) -> Iterator[BarColumns]:
-        """Yield every row alone: batches must not depend on how a file was read."""
-        return (columns_of([bar]) for bar in self._bars)
+def rows(*bars: Bar) -> RecordedBars:
+    """Return a tape that yields every row alone: batches must not depend on how a file was read."""
+    new_slicer = partial(Slicer, ("AAA", "BBB"), sessions_for("XNYS", DAY, DAY))
+    return RecordedBars(lambda: (columns_of([bar]) for bar in bars), new_slicer, (0, 0), len(bars))
 
 
 def bar(minute: int, symbol: str = "AAA", close: float = 10.0) -> Bar:
@@ -58,7 +51,7 @@ def minute_ns(minute: int) -> int:
     return OPEN_NS + minute * MINUTE_NS
 
 
-async def batches(tape: Any, after: str = "", clock: Clock | None = None) -> list[list[Any]]:
+async def batches(tape: RecordedBars, after: str = "", clock: Clock | None = None) -> list[list[Any]]:
     """Return the records of every batch."""
     feed = PacedBars(tape, clock or Clock(), "files")
     return [[arrival.record for arrival in batch] async for batch in feed.arrivals(after)]
@@ -66,7 +59,7 @@ async def batches(tape: Any, after: str = "", clock: Clock | None = None) -> lis
 
 async def test_a_minute_comes_whole_and_is_closed_by_its_tick() -> None:
     """The watermark tells the core that nobody is awaited, silent minutes included."""
-    tape = Rows(bar(1), bar(1, "BBB"), bar(2, "BBB"), bar(5))
+    tape = rows(bar(1), bar(1, "BBB"), bar(2, "BBB"), bar(5))
     assert await batches(tape) == [
         [bar(1), bar(1, "BBB"), Tick(minute_ns(1))],
         [bar(2, "BBB"), Tick(minute_ns(2))],
@@ -79,7 +72,7 @@ async def test_a_minute_comes_whole_and_is_closed_by_its_tick() -> None:
 async def test_rows_that_could_take_no_slot_do_not_move_time() -> None:
     """One damaged stamp must not make the rest of the tape late, nor let it wait for years."""
     strange = [bar(90_000), bar(7, "ZZZ"), bar(8, close=float("inf"))]
-    tape = Rows(*strange, bar(1), *strange, bar(2))
+    tape = rows(*strange, bar(1), *strange, bar(2))
     assert await batches(tape) == [
         [*strange, bar(1), *strange, Tick(minute_ns(1))],
         [bar(2), Tick(minute_ns(2))],
@@ -88,7 +81,7 @@ async def test_rows_that_could_take_no_slot_do_not_move_time() -> None:
 
 async def test_a_late_row_stays_where_it_arrived() -> None:
     """A file is an arrival log, and so is a live day."""
-    assert await batches(Rows(bar(1), bar(2), bar(1, "BBB"))) == [
+    assert await batches(rows(bar(1), bar(2), bar(1, "BBB"))) == [
         [bar(1), Tick(minute_ns(1))],
         [bar(2), bar(1, "BBB"), Tick(minute_ns(2))],
     ]
@@ -98,7 +91,7 @@ async def test_rows_that_are_broken_are_told_at_the_end(tmp_path: Path) -> None:
     """Lines without the right number of cells are bars that somebody sent."""
     path = tmp_path / "bars.csv"
     path.write_text("ts,symbol,open,high,low,close,volume\n2026-01-05T14:31:00Z,AAA,10,10,10,10,100\nAAA,1\n")
-    tape = FileBars(FileOptions(path=path), ("AAA", "BBB"), "XNYS")
+    tape = file_bars(FileOptions(path=path), ("AAA", "BBB"), "XNYS")
     assert await batches(tape) == [[bar(1), BarRejected(-1, "", Reject.MALFORMED, 1), Tick(minute_ns(1))]]
 
 
@@ -106,7 +99,7 @@ async def test_a_minute_comes_when_it_is_over() -> None:
     """What is played must not know the future: each minute waits for its end by the run's clock."""
     # 30 s before the end of the first minute, at 6,000 times the speed: 5 ms of real time.
     clock = Clock(start_ns=minute_ns(1) - MINUTE_NS // 2, speed=6_000.0)
-    feed = PacedBars(Rows(bar(1), bar(2), bar(4)), clock, "files")
+    feed = PacedBars(rows(bar(1), bar(2), bar(4)), clock, "files")
     seen = []
     async for batch in feed.arrivals(""):
         tick = batch[-1].record
@@ -115,12 +108,12 @@ async def test_a_minute_comes_when_it_is_over() -> None:
     assert seen == [True] * 4
 
 
-def faulty() -> SimulatedBars:
+def faulty() -> RecordedBars:
     """Return a session with everything that goes wrong."""
     options = SimulatedOptions.model_validate(
         {"pairs": ["AAA/BBB"], "sessions": 1, "seed": 5, "faults": FAULTS}
     )
-    return SimulatedBars(options, ("AAA", "BBB"), "XNYS")
+    return simulated_bars(options, ("AAA", "BBB"), "XNYS")
 
 
 async def test_a_restart_goes_on_with_the_very_next_record() -> None:
@@ -156,7 +149,7 @@ async def test_slices_are_those_of_a_replay() -> None:
 async def test_a_position_of_another_feed_is_refused(after: str) -> None:
     """Going on at a wrong place would repeat or skip bars in silence."""
     with pytest.raises(DataError) as caught:
-        await batches(Rows(bar(1)), after)
+        await batches(rows(bar(1)), after)
     assert caught.value.code == "D032"
 
 

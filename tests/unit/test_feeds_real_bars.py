@@ -9,7 +9,7 @@ from engine.intake import Intake
 from engine.slices import Slicer
 from feeds.check import check
 from feeds.columns import Decoder
-from feeds.files import FileBars, FileOptions
+from feeds.files import FileOptions, file_bars
 from tests.support.arbitrary_bars import closed_by, verdicts_and_slices
 from tests.support.shared import SHARED
 
@@ -23,7 +23,7 @@ pytestmark = [
 
 def test_every_row_has_a_verdict() -> None:
     """58,567 rows: four unknown symbols, the 09:30 bars outside the session, and the rest accepted."""
-    feed = FileBars(FileOptions(path=PATH), UNIVERSE, "XNYS")
+    feed = file_bars(FileOptions(path=PATH), UNIVERSE, "XNYS")
     slices = [item for item in feed.slices() if isinstance(item, BarSlice)]
     rejected = {reason: count for reason, count in feed.slicer.rejected.items() if count}
     assert rejected == {Reject.UNKNOWN_SYMBOL: 15_602, Reject.OFF_SESSION: 74}
@@ -34,7 +34,7 @@ def test_every_row_has_a_verdict() -> None:
 
 def test_bar_by_bar_equals_the_file() -> None:
     """The live path over the same rows gives the same slices to the last bit."""
-    feed = FileBars(FileOptions(path=PATH), UNIVERSE, "XNYS")
+    feed = file_bars(FileOptions(path=PATH), UNIVERSE, "XNYS")
     live = Intake(Slicer(UNIVERSE, feed.sessions))
     out: list[object] = []
     for columns in Decoder(None, "XNYS").bars(PATH, 10_000):
@@ -51,6 +51,6 @@ def test_bar_by_bar_equals_the_file() -> None:
 
 def test_the_report_on_real_bars() -> None:
     """One-sided minutes are few, and only in three symbols."""
-    report = check(PATH)
+    report = check(FileOptions(path=PATH))
     assert (report.rows, report.sessions, report.slices) == (58_567, 10, 3_900)
     assert {s.symbol: s.gaps for s in report.symbols if s.gaps} == {"GOOGL": 33, "GS": 8, "MA": 1}

@@ -13,8 +13,9 @@ from engine.events import CLOSE, HIGH, LOW, OPEN, VOLUME, BarSlice, Reject
 from feeds import REGISTRY
 from feeds.context import FeedContext
 from feeds.faults import Faults
-from feeds.files import FileBars, FileOptions, fingerprint
-from feeds.simulated import SimulatedBars, SimulatedOptions, sessions_of, simulate, write
+from feeds.files import FileOptions, file_bars, fingerprint
+from feeds.recorded import RecordedBars
+from feeds.simulated import SimulatedOptions, sessions_of, simulate, simulated_bars, write
 
 SYMBOLS = ("JPM", "C", "KO", "PEP")
 
@@ -43,7 +44,7 @@ def test_first_closes_can_be_given() -> None:
 
 def test_bars_are_sound_and_prices_and_volumes_realistic() -> None:
     """The clean tape has nothing to reject, and a $1M book finds its volume in every minute."""
-    feed = SimulatedBars(SimulatedOptions(sessions=3), SYMBOLS, "XNYS")
+    feed = simulated_bars(SimulatedOptions(sessions=3), SYMBOLS, "XNYS")
     values = np.stack([item.bars for item in feed.slices() if isinstance(item, BarSlice)])
     assert values.shape == (3 * 390, 5, 4)
     assert feed.slicer.accepted == feed.received == feed.n_rows == 3 * 390 * 4
@@ -84,7 +85,7 @@ def test_faults_come_at_their_rates_and_all_are_accounted_for() -> None:
         fat_finger_frac=0.002,
         nan_frac=0.01,
     )
-    feed = SimulatedBars(SimulatedOptions(sessions=5, faults=faults), SYMBOLS, "XNYS")
+    feed = simulated_bars(SimulatedOptions(sessions=5, faults=faults), SYMBOLS, "XNYS")
     list(feed.slices())
     slicer, n = feed.slicer, 5 * 390 * 4
     assert slicer.rejected[Reject.DUPLICATE] == pytest.approx(0.02 * n, rel=0.3)
@@ -98,7 +99,7 @@ def test_faults_come_at_their_rates_and_all_are_accounted_for() -> None:
 
 def test_an_unadjusted_split_confirms_itself() -> None:
     """One held bar, and the new price level is accepted."""
-    feed = SimulatedBars(SimulatedOptions(sessions=2, faults=Faults(split=True)), SYMBOLS, "XNYS")
+    feed = simulated_bars(SimulatedOptions(sessions=2, faults=Faults(split=True)), SYMBOLS, "XNYS")
     slices = [item for item in feed.slices() if isinstance(item, BarSlice)]
     assert feed.slicer.accepted == feed.n_rows
     assert sum(bool(slice_.suspect) for slice_ in slices) == 1
@@ -110,10 +111,10 @@ def test_written_files_give_the_same_slices_and_bytes(tmp_path: Path, name: str)
     """What `astra data synth` writes is what the feed plays, faults included; the bytes repeat."""
     faults = Faults(duplicate_frac=0.01, nan_frac=0.01, fat_finger_frac=0.01, gap_frac=0.01)
     options = SimulatedOptions(sessions=1, faults=faults)
-    feed = SimulatedBars(options, SYMBOLS, "XNYS")
+    feed = simulated_bars(options, SYMBOLS, "XNYS")
     path = tmp_path / name
     assert write(options, path, symbols=SYMBOLS) == feed.n_rows
-    read = FileBars(FileOptions(path=path), SYMBOLS, "XNYS")
+    read = file_bars(FileOptions(path=path), SYMBOLS, "XNYS")
     played = [item.bars.tobytes() for item in feed.slices() if isinstance(item, BarSlice)]
     assert [item.bars.tobytes() for item in read.slices() if isinstance(item, BarSlice)] == played
     assert read.slicer.rejected == feed.slicer.rejected
@@ -128,7 +129,7 @@ def test_the_span_of_a_run_cuts_the_tape() -> None:
     second = int(sessions_of(options, "XNYS").open_ns[1])
     plugin = REGISTRY["simulated"]
     feed = plugin.build(options, FeedContext(SYMBOLS, "XNYS", from_ns=second, to_ns=second + 120_000_000_000))
-    assert isinstance(feed, SimulatedBars)
+    assert isinstance(feed, RecordedBars)
     assert len(list(feed.slices())) == 2
     assert feed.n_rows == 8
 
@@ -152,7 +153,7 @@ def test_odd_universes_and_named_pairs() -> None:
     named = SimulatedOptions(sessions=1, pairs=("V/MA",))
     assert simulate(named, sessions).names == ("V", "MA")
     with pytest.raises(DataError, match="not simulated: KO"):
-        SimulatedBars(named, ("V", "KO"), "XNYS")
+        simulated_bars(named, ("V", "KO"), "XNYS")
     with pytest.raises(DataError, match="each symbol once"):
         simulate(SimulatedOptions(pairs=("V/MA", "V/KO")), sessions)
     with pytest.raises(DataError, match="no known format"):

@@ -13,21 +13,22 @@ import pytest
 from engine.errors import DataError, Errors
 from engine.events import CLOSE, VOLUME, BarRejected, BarSlice, Reject
 from feeds.calendars import day_of
-from feeds.yields import YieldBars, YieldOptions
+from feeds.recorded import RecordedBars
+from feeds.yields import YieldOptions, yield_bars
 from feeds.yields_file import read_curve, tenor_code
 from feeds.yields_index import curve_index, full_price, growth, on_curve
-from strategies.treasury_curve import par_convexity_years2, par_duration_years, roll_pct
+from strategies.treasury_curve import par_duration_years, roll_pct
 from tests.support.curves import curve_csv, made_yields, sessions_from
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def bars_of(path: Path, text: str, symbols: tuple[str, ...], **options: Any) -> YieldBars:
+def bars_of(path: Path, text: str, symbols: tuple[str, ...], **options: Any) -> RecordedBars:
     path.write_text(text)
-    return YieldBars(YieldOptions(path=path, **options), symbols, "XNYS")
+    return yield_bars(YieldOptions(path=path, **options), symbols, "XNYS")
 
 
-def closes_of(feed: YieldBars) -> np.ndarray:
+def closes_of(feed: RecordedBars) -> np.ndarray:
     return np.array([item.bars[CLOSE] for item in feed.slices() if isinstance(item, BarSlice)])
 
 
@@ -78,18 +79,22 @@ def test_price_and_growth_by_hand() -> None:
     )
 
 
+def derivatives(y: np.ndarray, years: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return duration and convexity of par bonds, as differences of the price that the bars are made of."""
+    step = 0.01
+
+    def price(change_pct: float) -> np.ndarray:
+        return full_price(y / 100.0, (y + change_pct) / 100.0, years)
+
+    up, down = price(step), price(-step)
+    return -(up - down) / (2.0 * step / 100.0), (up - 2.0 * price(0.0) + down) / (step / 100.0) ** 2
+
+
 @pytest.mark.parametrize("yield_pct", [-1.39, 0.0, 1e-9, 2.41, 9.0])
-def test_duration_and_convexity_are_derivatives_of_the_price(yield_pct: float) -> None:
+def test_duration_is_the_derivative_of_the_price(yield_pct: float) -> None:
     """What strategies call duration must be that of the bond that the bars are made of, below zero too."""
-    years, y, step = np.array([5.0, 10.0, 30.0]), np.full(3, yield_pct), 0.01
-
-    def price(at_pct: float) -> np.ndarray:
-        return full_price(y / 100.0, np.full(3, at_pct / 100.0), years)
-
-    up, down = price(yield_pct + step), price(yield_pct - step)
-    assert -(up - down) / (2 * step / 100.0) == pytest.approx(par_duration_years(y, years), rel=1e-4)
-    second = (up - 2.0 * price(yield_pct) + down) / (step / 100.0) ** 2
-    assert second == pytest.approx(par_convexity_years2(y, years), rel=1e-3)
+    years, y = np.array([5.0, 10.0, 30.0]), np.full(3, yield_pct)
+    assert derivatives(y, years)[0] == pytest.approx(par_duration_years(y, years), rel=1e-4)
 
 
 def test_growth_is_the_expansion_to_second_order() -> None:
@@ -97,7 +102,7 @@ def test_growth_is_the_expansion_to_second_order() -> None:
     y, years = np.array([2.0, 2.5]), np.array([5.0, 30.0])
     change, days = 0.10, 1.0
     grown = growth(y, y + change, years, np.full(2, days))
-    duration, convexity = par_duration_years(y, years), par_convexity_years2(y, years)
+    duration, convexity = par_duration_years(y, years), derivatives(y, years)[1]
     dy = change / 100.0
     expanded = 1.0 + y / 100.0 * days / 365.0 - duration * dy + 0.5 * convexity * dy**2
     np.testing.assert_allclose(grown, expanded, atol=2e-5)
@@ -182,7 +187,7 @@ def test_a_misprint_leaves_no_trace(tmp_path: Path) -> None:
     rows = ["2.50", "2.51", "25.0", "2.49", "2.50"]
     symbols = ("UST10Y", "UST10Y.Q")
 
-    def feed_of(name: str, misprint: str) -> YieldBars:
+    def feed_of(name: str, misprint: str) -> RecordedBars:
         cells = [misprint if cell == "25.0" else cell for cell in rows]
         text = header + "".join(f"{date:%m/%d/%Y},{cell}\n" for date, cell in zip(dates, cells, strict=True))
         return bars_of(tmp_path / name, text, symbols)
@@ -213,7 +218,7 @@ def test_a_span_does_not_move_the_index(tmp_path: Path) -> None:
     dates = sessions_from(dt.date(2024, 1, 2), 10)
     whole = bars_of(tmp_path / "c.csv", curve_csv(dates, made_yields(10)), ("UST5Y",))
     stamps = [item.ts_close_ns for item in whole.slices() if isinstance(item, BarSlice)]
-    part = YieldBars(
+    part = yield_bars(
         YieldOptions(path=tmp_path / "c.csv"), ("UST5Y",), "XNYS", from_ns=stamps[4], to_ns=stamps[7]
     )
     assert closes_of(part).tolist() == closes_of(whole)[4:8].tolist()
@@ -252,5 +257,5 @@ def test_minutes_are_no_place_for_curves(tmp_path: Path) -> None:
     """With minute bars every price would be stale for 389 minutes a day."""
     (tmp_path / "c.csv").write_text('Date,"5 YR"\n01/02/2024,1\n')
     with pytest.raises(DataError) as caught:
-        YieldBars(YieldOptions(path=tmp_path / "c.csv"), ("UST5Y",), "XNYS", bar_min=1)
+        yield_bars(YieldOptions(path=tmp_path / "c.csv"), ("UST5Y",), "XNYS", bar_min=1)
     assert caught.value.code == "D034"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from engine.errors import AstraError, Errors
+from risk import REGISTRY
 from risk.book_file import measure_book
+from risk.factor import market_of
+from risk.rolling import with_scenarios
 from tests.support.books import covariance_of, golden_var
 
 CASES = {case["id"]: case for case in golden_var()["cases"]}
@@ -162,3 +167,74 @@ def test_golden_three_names_by_weights() -> None:
     assert answer["var_analytic_usd"] == pytest.approx(41_772.077259623904, rel=1e-9)
     assert answer["es_usd"] == pytest.approx(47_856.7868408914, rel=1e-9)
     assert answer["var_mc_usd"] == pytest.approx(41_772.077259623904, rel=0.0908)
+
+
+DAYS = (0.01 * np.random.default_rng(8).standard_t(4, (320, 6))).tolist()
+LOOKS_BACK = {"window_days": 300, "history_return_frac": DAYS}
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_any_model_measures_the_book(name: str) -> None:
+    """A question about one book must not need a run: figures are those of the model itself (1e-12)."""
+    plugin = REGISTRY[name]
+    back = LOOKS_BACK if "window_days" in plugin.options.model_fields else {}
+    answer = measure_book({**SIX, "model": name, "confidence": 0.975, **back})
+    options = plugin.options.model_validate({"confidence": 0.975, **({"window_days": 300} if back else {})})
+    model = plugin.build(options, tuple(SIX["symbols"]))
+    market = market_of(np.array(SIX["covariance_daily"]), np.ones(6, dtype=bool), 0.0).market
+    market, _ = with_scenarios(model, market, np.log1p(np.array(DAYS)), np.empty((0, 0)))
+    report = model.measure(np.array(SIX["holdings_usd"], dtype=float), market)
+    assert [answer[figure] for figure in FIGURES] == pytest.approx(
+        [getattr(report, figure) for figure in FIGURES], rel=1e-12
+    )
+    of_what = answer["var_usd"] if back else answer["var_analytic_usd"]
+    assert sum(answer["component_var_usd"].values()) == pytest.approx(of_what, rel=1e-9)
+
+
+def test_a_covariance_can_be_that_of_the_days() -> None:
+    """Without a matrix every day weighs the same: σ² of returns of ±1% is 1e-4 (shrunk by a millionth)."""
+    rows = [[0.01], [-0.01]] * 20
+    answer = measure_book({"symbols": ["A"], "holdings_usd": [1e6], "history_return_frac": rows})
+    sigma_usd = 1e6 * math.sqrt(0.5 * (math.log(1.01) ** 2 + math.log(0.99) ** 2))
+    assert answer["var_analytic_usd"] == pytest.approx(
+        2.3263478740408408 * math.sqrt(10) * sigma_usd, rel=1e-6
+    )
+
+
+def test_a_day_that_is_not_known_leaves_its_symbol_out() -> None:
+    """No return is made up: a held symbol that lacks a day of the window halts, one not held does not."""
+    days = [row[:] for row in DAYS]
+    days[-1][0] = None
+    document = {**SIX, "model": "historical", "window_days": 300, "history_return_frac": days}
+    assert measure_book(document)["reason"] == "COV_MISSING_SYMBOL"
+    assert measure_book({**document, "holdings_usd": [0.0, *SIX["holdings_usd"][1:]]})["reason"] == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "text"),
+    [
+        ({"model": "normal"}, "C054", "model must be one of gaussian, .*, was 'normal'"),
+        ({"model": ["gaussian"]}, "C054", "model must be one of"),
+        ({"model": "historical"}, "C054", "historical looks back on 500 daily returns, and there is none"),
+        (
+            {"model": "historical", "history_return_frac": DAYS},
+            "C054",
+            "500 .*, and there are 320",
+        ),
+        ({"freedom": 4}, "C053", 'unknown field "freedom"'),
+        ({"covariance_daily": None}, "C052", "covariance_daily is missing, and there are no daily returns"),
+        ({"history_return_frac": []}, "C054", "must have rows of 6 returns, one a symbol, was empty"),
+        (
+            {"history_return_frac": [[0.1] * 5]},
+            "C054",
+            "rows of 6 returns, .*, was rows of 5",
+        ),
+        ({"history_return_frac": [[-1.0] * 6]}, "C054", "fractions above -1 and finite, was -1.0"),
+        ({"confidence": 0.99999999995}, "C054", "whole number of basis points"),
+    ],
+)
+def test_what_a_model_asks_for_is_said(change: dict[str, Any], code: str, text: str) -> None:
+    """A model without its days, or days without their model, is a sentence and no number."""
+    with pytest.raises(AstraError, match=text) as caught:
+        measure_book({**SIX, **change})
+    assert caught.value.code == code

@@ -204,10 +204,14 @@ def test_gap_in_history_carries_the_close() -> None:
 
 
 def test_ratio_to_daily_closes_by_hand() -> None:
-    """Closes that move by 2% a day against a covariance that says 4%: ratio one half."""
-    closes = 100.0 * np.exp(0.02 * np.array([[0.0], [1.0], [0.0], [1.0]]))
-    assert close_to_close_ratio(np.array([[0.04**2]]), closes, np.eye(1))[0] == pytest.approx(0.5)
-    assert np.isnan(close_to_close_ratio(np.zeros((1, 1)), closes, np.eye(1))[0])
+    """Closes that move by 2% a day against a covariance that says 4%: ratio one half, days known alone."""
+    returns = 0.02 * np.array([[1.0, 1.0], [-1.0, NAN], [1.0, -3.0]])
+    covariance = np.diag([0.04**2, 0.0])
+    names = close_to_close_ratio(covariance, returns, np.eye(2))
+    assert names[0] == pytest.approx(0.5)
+    assert np.isnan(names[1])
+    # Long both, on the two days that are known: 4% and -4%, of which the covariance says 4%.
+    assert close_to_close_ratio(covariance, returns, np.ones((1, 2)))[0] == pytest.approx(1.0)
 
 
 def test_slice_of_another_universe_is_a_defect() -> None:

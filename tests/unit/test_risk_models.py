@@ -11,14 +11,8 @@ import pytest
 from engine.events import FloatArray
 from engine.oversight import RiskModel
 from risk.backtest import Backtest, backtest
-from risk.filtered import (
-    EXPONENTIAL,
-    FilteredHistoricalVarOptions,
-    build_filtered_historical,
-    filter_shocks,
-    fit_garch,
-    simulate,
-)
+from risk.filtered import FilteredHistoricalVarOptions, build_filtered_historical, filter_shocks, simulate
+from risk.garch import EXPONENTIAL, fit_garch
 from risk.gate import largest_scale
 from risk.historical import HistoricalVarOptions, bound_rank, build_historical
 from risk.rolling import roll

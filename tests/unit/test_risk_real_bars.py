@@ -52,7 +52,7 @@ def test_ten_real_sessions() -> None:
         assert actor.market.known.all() == (k >= 2 * 390)
         if slice_.minute == 390:
             closes.append(last)
-    ratio = close_to_close_ratio(actor.covariance_daily, np.array(closes), np.eye(n))
+    ratio = close_to_close_ratio(actor.covariance_daily, np.diff(np.log(closes), axis=0), np.eye(n))
     assert 0.7 < np.median(ratio) < 1.1
     assert ((ratio > 0.4) & (ratio < 1.6)).all()
     report = actor.measure(np.full(n, 1e5))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.book import Book, Funding
+from engine.book import Book
+from engine.carry import Funding
 from engine.events import Side, TradingState
 from engine.execution import Costs, fill
 from engine.sinks.round_trips import RoundTrips, Trade

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.errors import ConfigError
@@ -145,6 +147,50 @@ def test_the_front_contract_is_traded_and_rolled() -> None:
         ("SPY/ESH0", Side.FLAT, "rolled"),
     ]
     assert said(strategy, day(3, 240.0, 2_450.0, 2_420.0)) == []
+
+
+def test_the_contracts_of_a_fund_are_a_chain() -> None:
+    """They share one part of the capital; what expires together may be held together, and has its own."""
+    symbols = (*SYMBOLS, "IVV", "MESH0", "MESM0")
+    futures = {"ESM0": 95, "ESH0": 4, "MESH0": 4, "MESM0": 95}
+    listed = tuple(
+        Instrument(name, expiry_day=DAY + futures[name] if name in futures else -1) for name in symbols
+    )
+    pairs = ["SPY/ESM0", "SPY/MESH0", "IVV/ESH0", "SPY/ESH0", "SPY/MESM0"]
+    context = StrategyContext("basis", symbols, 390.0, 390, bar_min=1_440, instruments=listed)
+    strategy = Basis(BasisOptions.model_validate({**OPTIONS, "pairs": pairs}), context)
+    assert [spread.chain for spread in strategy.spreads] == ["SPY-0", "SPY-0", "IVV-0", "SPY-1", "SPY-1"]
+
+
+def test_the_next_contract_waits_until_the_last_is_left() -> None:
+    """March has no bar on the day of its roll: June beside it would be a second part of the capital."""
+    strategy = strategy_of()
+    assert said(strategy, day(0, 240.0, 2_450.0, 2_420.0)) == [("SPY/ESH0", Side.LONG, "mispriced")]
+    assert said(strategy, day(2, 240.0, 2_450.0, NAN)) == []
+    assert said(strategy, day(3, 240.0, 2_450.0, 2_420.0)) == [
+        ("SPY/ESM0", Side.LONG, "mispriced"),
+        ("SPY/ESH0", Side.FLAT, "rolled"),
+    ]
+
+
+def test_a_contract_that_never_had_another_bar_does_not_block_the_chain() -> None:
+    """If it was held the stale price halts; if its entry was refused, nothing should keep June out."""
+    strategy = strategy_of()
+    assert said(strategy, day(0, 240.0, 2_450.0, 2_420.0)) == [("SPY/ESH0", Side.LONG, "mispriced")]
+    assert said(strategy, day(4, 240.0, 2_450.0, NAN)) == []
+    assert said(strategy, day(5, 240.0, 2_450.0, NAN)) == [("SPY/ESM0", Side.LONG, "mispriced")]
+
+
+@given(
+    off=st.lists(st.tuples(*[st.sampled_from([-0.02, 0.0, 0.004, 0.02, NAN])] * 2), min_size=2, max_size=12)
+)
+def test_at_most_one_contract_of_a_chain_is_wanted(off: list[tuple[float, float]]) -> None:
+    """Whatever the quotes, and whichever are missing: direct gives the whole part to the one."""
+    strategy = strategy_of(roll_days=3)
+    for number, (june, march) in enumerate(off):
+        strategy.on_slice(day(number, 240.0, 2_400.0 * (1.0 + june), 2_400.0 * (1.0 + march)))
+        alive = strategy.outlook().side[[True, number <= 4]]
+        assert np.count_nonzero(alive) <= 1
 
 
 def test_a_ratio_that_cannot_be_true_is_not_traded() -> None:

@@ -86,8 +86,38 @@ def test_a_cheap_bond_is_bought_and_hedged_by_delta() -> None:
     fair = worth(0, 600.0, 0.45)
     assert (outlook.alpha[0], outlook.innovation[0]) == pytest.approx((fair, fair - clean))
     # Ten sessions are 14 calendar days of 1,096; gross is 1 + b for 1 USD of the bond.
-    expected = (fair / clean - 1.0) / (1.0 + ratio) * 14.0 / 1_096.0
-    assert outlook.expected_return_frac[0] == pytest.approx(expected, rel=1e-3)
+    cheap = (fair / clean - 1.0) * 14.0 / 1_096.0
+    # The bond has to earn 1% and pays 1 of it as coupon; what the short stock earns by 1%, it gives back.
+    drift = (0.01 - 1.0 / clean - ratio * 0.01) * 14.0 / 365.0
+    assert outlook.expected_return_frac[0] == pytest.approx((cheap + drift) / (1.0 + ratio), rel=1e-3)
+
+
+def test_a_fair_bond_drifts_by_its_financing() -> None:
+    """What the model's own prices gain in 28 days, hedged: over all ends of the stock, weighed by their odds.
+
+    Without the drift an allocator would charge a fair position its financing, and not buy a cheap one.
+    """
+    terms = {
+        **TERMS,
+        "credit_spread_frac": 0.0,
+        "coupon_frac": 0.02,
+        "dividend_frac": 0.01,
+        "borrow_frac": 0.03,
+    }
+    options = {"rate_frac": 0.05, "steps": 201}
+    today, later = (BondModel(ConvertibleTerms.model_validate(terms), 0.05, 201, DAY + n) for n in (0, 28))
+    clean = today.price(600.0, 0.45)
+    strategy = strategy_of(StrategyContext("vol", ("TSLA", "TSLA24"), 20 * 390.0, 390), terms, **options)
+    strategy.on_slice(day(0, 600.0, clean))
+    outlook = strategy.outlook()
+    years, delta, ratio = 28.0 / 365.0, outlook.beta[0], outlook.usd_ratio[0]
+    nodes, weights = np.polynomial.hermite_e.hermegauss(25)
+    ends = 600.0 * np.exp((0.01 - 0.45**2 / 2.0) * years + 0.45 * np.sqrt(years) * nodes)
+    gains = np.array([later.price(end, 0.45) - clean - delta * (end - 600.0) for end in ends.tolist()])
+    gained = gains @ weights / weights.sum() / clean
+    assert outlook.expected_return_frac[0] * (1.0 + ratio) == pytest.approx(gained, rel=0.01)
+    # By hand: a bond that earns 5% less its coupon of 2 on 114.66, and 0.456 of stock that grows at 1%.
+    assert gained == pytest.approx((0.05 - 2.0 / 114.66 - 0.456 * 0.01) * years, rel=0.01)
 
 
 def test_sides_follow_the_cheapness() -> None:

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from engine.app.verbs.operator import ConfigOption
-from engine.app.verbs.options import load_config
+from engine.app.verbs.options import Overrides, load_config
 
 _POLL_S: Final = 0.2
 _TAIL_BYTES: Final = 1 << 20
@@ -20,6 +20,7 @@ _CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160)))
 
 def alerts(
     config: ConfigOption = None,
+    overrides: Overrides = None,
     limit: Annotated[int, typer.Option(min=0, help="How many of the latest to show.")] = 20,
     is_following: Annotated[
         bool, typer.Option("--follow", help="Go on with those to come; Ctrl-C ends.")
@@ -29,7 +30,7 @@ def alerts(
     """Show the latest alerts of an engine on this machine, oldest first."""
     from engine.app.state_folder import StateFolder
 
-    checked = load_config(config, None)
+    checked = load_config(config, overrides)
     path = StateFolder(checked.daemon.state_dir).alerts
     offset, lines = latest(path, limit)
     for line in lines:

@@ -7,16 +7,15 @@ from typing import Annotated
 
 import typer
 
-from engine.app.verbs.options import DEFAULT_CONFIG, AsJson, bad_argument, to_json
+from engine.app.verbs.options import DEFAULT_CONFIG, AsJson, Overrides, bad_argument, to_json
 
 
 def book(
     what: Annotated[
         Path,
-        typer.Argument(
-            metavar="[CONFIG|FILE.json]", help="Configuration with positions, or a book in a file."
-        ),
+        typer.Argument(metavar="CONFIG|FILE.json", help="Configuration with positions, or a book in a file."),
     ] = DEFAULT_CONFIG,
+    overrides: Overrides = None,
     funding: Annotated[
         bool, typer.Option("--funding", help="Also what financing each position costs.")
     ] = False,
@@ -31,8 +30,9 @@ def book(
         hint = (
             'Give a configuration, or a book: {"positions": {"AAPL": {"shares": 1500, "price_usd": 277.02}}}.'
         )
-        raise bad_argument(f"there is no file {what}", str(what), hint)
-    answer = tables.describe(read_priced_book(what))
+        missing = f"{what} is a folder" if what.is_dir() else f"there is no file {what}"
+        raise bad_argument(missing, str(what), hint)
+    answer = tables.describe(read_priced_book(what, overrides))
     if is_json:
         typer.echo(to_json(answer))
         return

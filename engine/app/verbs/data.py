@@ -22,6 +22,10 @@ class Stamp(StrEnum):
 
 _Zone = Annotated[str | None, typer.Option(help='Zone of times that name none: "America/New_York".')]
 _BarMin = Annotated[int, typer.Option(min=1, max=1_440, help="Minutes of a bar; 1440 = daily.")]
+_BarMinTold = Annotated[
+    int | None,
+    typer.Option(min=1, max=1_440, help="Minutes of a bar; default what the times look like."),
+]
 _Calendar = Annotated[str, typer.Option(help='Exchange calendar; "24/7" around the clock.')]
 
 
@@ -58,14 +62,15 @@ def check(
     tz: _Zone = None,
     calendar: _Calendar = "XNYS",
     sort: Annotated[bool, typer.Option("--sort", help="Sort by time first.")] = False,
-    bar_min: _BarMin = 1,
+    bar_min: _BarMinTold = None,
     is_json: AsJson = False,
 ) -> None:
     """Judge bars as a replay would: symbols, span, gaps, and what would be rejected."""
-    from engine.app.check import report_lines
     from feeds.check import check as judge
+    from feeds.check import report_lines
+    from feeds.files import FileOptions
 
-    report = judge(path, tz, calendar, sort=sort, bar_min=bar_min)
+    report = judge(FileOptions(path=path, tz=tz, sort=sort), calendar, bar_min=bar_min)
     if is_json:
         typer.echo(to_json(report))
     else:
@@ -83,9 +88,12 @@ def import_(
     rename: Annotated[
         list[str] | None, typer.Option(metavar="A=B", help="Column A is our B; repeatable.")
     ] = None,
+    calendar: _Calendar = "XNYS",
+    bar_min: _BarMinTold = None,
 ) -> None:
-    """Convert bars once: column names, times with their zone, one file in order of time."""
+    """Convert bars once: column names, times with their zone, dates of daily bars, one file in order."""
     from feeds.convert import import_ as convert
+    from feeds.spacing import in_words
 
     names = {}
     for text in rename or ():
@@ -94,11 +102,25 @@ def import_(
             raise bad_argument(f'--rename must be THEIRS=OURS, was "{text}"', "--rename")
         names[theirs] = ours
     _refuse_existing(target)
-    n_rows = convert(source, target, tz=tz, stamp=stamp.value, symbol=symbol, rename=names)
-    typer.echo(f"created {target}   {n_rows:,} rows; judge them with: astra data check {target}")
+    done = convert(
+        source,
+        target,
+        tz=tz,
+        stamp=stamp.value,
+        symbol=symbol,
+        rename=names,
+        calendar=calendar,
+        bar_min=bar_min,
+    )
+    size = f", {in_words(done.bar_min)}" if done.bar_min else ""
+    typer.echo(f"created {target}   {done.n_rows:,} rows{size}; judge them with: astra data check {target}")
 
 
 def _refuse_existing(path: Path) -> None:
+    """Refuse to write over what is there, or below what is no folder."""
+    why = "Choose another name, or remove it first."
     if path.exists():
-        why = "Choose another name, or remove it first."
         raise bad_argument(f"{path} exists and is kept", str(path), why)
+    place = next(one for one in path.absolute().parents if one.exists())
+    if not place.is_dir():
+        raise bad_argument(f"{place} is no folder, so nothing can be written into it", str(path), why)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.app.verbs.options import AsJson, bad_argument, load_config, to_json
+from engine.app.verbs.options import AsJson, Overrides, bad_argument, load_config, to_json
 
 app = typer.Typer(no_args_is_help=True, help="Show, verify and compact a journal.")
 
@@ -52,6 +52,7 @@ def verify(
     config: Annotated[
         Path | None, typer.Option(help="Also replay: each snapshot must follow from the one before.")
     ] = None,
+    overrides: Overrides = None,
     after_seq: Annotated[
         int, typer.Option("--after", min=0, help="With --until: begin at the snapshot of this record.")
     ] = 0,
@@ -68,11 +69,11 @@ def verify(
         if config is None or after_seq >= until_seq:
             hint = "Give the configuration of the journal, and the records of two snapshots in order."
             raise bad_argument("--until needs --config, and an earlier --after", "--until", hint)
-        findings = [verify_state(root, load_config(config, None), after_seq, until_seq)]
+        findings = [verify_state(root, load_config(config, overrides), after_seq, until_seq)]
     else:
         findings = list(verify_files(root))
         if config is not None and not any(finding.fault for finding in findings):
-            findings += verify_states(root, load_config(config, None))
+            findings += verify_states(root, load_config(config, overrides))
     is_good = not any(finding.fault for finding in findings)
     if is_json:
         typer.echo(to_json({"is_good": is_good, "findings": findings}))
@@ -112,6 +113,7 @@ def export(
         Path | None,
         typer.Option(help="What it was written with; default ./astra.toml.", show_default=False),
     ] = None,
+    overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option(help="The run folder itself; default runs/<UTC>-<name>.")
     ] = None,
@@ -126,7 +128,7 @@ def export(
 
     if is_replacing and out is None:
         raise bad_argument("--replace needs --out", "--replace", "Name the folder to be renewed.")
-    checked = load_config(config, None)
+    checked = load_config(config, overrides)
     if is_replacing and out is not None:
         typer.echo(export_again(root_of(folder), checked, out, sys.argv))
     else:

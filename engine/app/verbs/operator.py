@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from engine.app.verbs.options import AsJson, bad_argument, instant_ns, load_config, to_json
+from engine.app.verbs.options import AsJson, Overrides, bad_argument, instant_ns, load_config, to_json
 
 if TYPE_CHECKING:
     from engine.app.operator_send import Document
@@ -51,6 +51,7 @@ Number = float | None
 def halt(
     reason: Reason = _HALT_REASON,
     config: ConfigOption = None,
+    overrides: Overrides = None,
     via: Via = None,
     timeout: Timeout = 10.0,
     commands: CommandsFile = None,
@@ -59,16 +60,17 @@ def halt(
     instance: Instance = None,
 ) -> None:
     """Stop trading now; the book is held."""
-    _give(_draft("halt", reason, config, via, timeout, commands, at, principal, instance))
+    _give(_draft("halt", reason, config, overrides, via, timeout, commands, at, principal, instance))
 
 
-def resume(
+def resume(  # noqa: PLR0913, PLR0917 - an option for each
     reason: Reason,
     halt_id: Annotated[
         str | None, typer.Option(help="The halt to lift; without it, the one in force is shown.")
     ] = None,
     is_agreed: Annotated[bool, typer.Option("--yes", help="Lift the halt in force without asking.")] = False,
     config: ConfigOption = None,
+    overrides: Overrides = None,
     via: Via = None,
     timeout: Timeout = 10.0,
     commands: CommandsFile = None,
@@ -77,7 +79,7 @@ def resume(
     instance: Instance = None,
 ) -> None:
     """Lift one halt; trading reduces first and opens after three good readings."""
-    draft = _draft("resume", reason, config, via, timeout, commands, at, principal, instance)
+    draft = _draft("resume", reason, config, overrides, via, timeout, commands, at, principal, instance)
     if halt_id is None and commands is not None:
         raise bad_argument("--halt-id is missing", "--halt-id", "A replay's halt line names it.")
     _give(draft, halt_id=halt_id or _halt_in_force(draft, is_agreed=is_agreed))
@@ -96,6 +98,7 @@ def limits(  # noqa: PLR0913, PLR0917 - an option for each number
         typer.Option(metavar="TIME", help="When the standing values return: a time with zone, or 90m, 2h."),
     ] = None,
     config: ConfigOption = None,
+    overrides: Overrides = None,
     via: Via = None,
     timeout: Timeout = 10.0,
     commands: CommandsFile = None,
@@ -120,13 +123,14 @@ def limits(  # noqa: PLR0913, PLR0917 - an option for each number
             raise bad_argument(f"{option} must be greater than 0, was {value:g}", option)
     if not values:
         raise bad_argument("no limit was named", "astra limits", "For example --var-limit-usd 120000")
-    draft = _draft("limits", reason, config, via, timeout, commands, at, principal, instance)
+    draft = _draft("limits", reason, config, overrides, via, timeout, commands, at, principal, instance)
     _give(draft, values=values, expires=expires)
 
 
 def flatten(
     reason: Reason,
     config: ConfigOption = None,
+    overrides: Overrides = None,
     via: Via = None,
     timeout: Timeout = 10.0,
     commands: CommandsFile = None,
@@ -135,12 +139,13 @@ def flatten(
     instance: Instance = None,
 ) -> None:
     """Close every position, through the gate."""
-    _give(_draft("flatten", reason, config, via, timeout, commands, at, principal, instance))
+    _give(_draft("flatten", reason, config, overrides, via, timeout, commands, at, principal, instance))
 
 
 def rebalance(
     reason: Reason,
     config: ConfigOption = None,
+    overrides: Overrides = None,
     via: Via = None,
     timeout: Timeout = 10.0,
     commands: CommandsFile = None,
@@ -149,16 +154,18 @@ def rebalance(
     instance: Instance = None,
 ) -> None:
     """Ask the allocator for a target at the next slice."""
-    _give(_draft("rebalance", reason, config, via, timeout, commands, at, principal, instance))
+    _give(_draft("rebalance", reason, config, overrides, via, timeout, commands, at, principal, instance))
 
 
-def status(config: ConfigOption = None, via: Via = None, is_json: AsJson = False) -> None:
+def status(
+    config: ConfigOption = None, overrides: Overrides = None, via: Via = None, is_json: AsJson = False
+) -> None:
     """Show what the running engine says about itself, and how old that is."""
     from engine.app.status_page import page
     from engine.app.verbs.drafts import status_of
     from engine.clock import wall_ns
 
-    document = status_of(load_config(config, None), via)
+    document = status_of(load_config(config, overrides), via)
     typer.echo(to_json(document) if is_json else page(document, wall_ns()))
 
 
@@ -166,6 +173,7 @@ def _draft(
     kind: str,
     reason: str,
     config: Path | None,
+    overrides: list[str] | None,
     via: Any,
     timeout: float,
     commands: Path | None,
@@ -186,7 +194,8 @@ def _draft(
         raise bad_argument(f"{given} needs {missing}", missing, why)
     if not 0.0 <= timeout < float("inf"):
         raise bad_argument(f"--timeout must be 0 or more seconds, was {timeout:g}", "--timeout")
-    checked = load_config(config, None) if commands is None or config is not None else None
+    is_wanted = commands is None or config is not None or bool(overrides)
+    checked = load_config(config, overrides) if is_wanted else None
     name = instance or (checked.operator.instance if checked is not None else "astra")
     at_ns = instant_ns(at, "--at") if at is not None else None
     return Draft(kind, reason, principal, name, checked, via, timeout, commands, at, at_ns)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Argument(metavar="[CONFIG]", help="Configuration file; default ./astra.toml.", show_default=False),
+    typer.Argument(metavar="CONFIG", help="Configuration file; default ./astra.toml.", show_default=False),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -24,7 +24,10 @@ Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="Override a key: risk.seed=8, strategy.0.entry_z=2.5. Repeatable."
     ),
 ]
-Data = Annotated[Path | None, typer.Option(help="Bars to use instead of [feed] path.", show_default=False)]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Bars to use instead of those of [feed]: a file, or a folder.", show_default=False),
+]
 From = Annotated[
     str | None, typer.Option("--from", metavar="DATE", help="First session.", show_default=False)
 ]
@@ -46,20 +49,28 @@ def load_config(
     """Read the configuration a command line asks for."""
     from engine.app.config import load
 
-    changes = list(overrides or ())
-    if data is not None:
-        changes.append(f"feed.path={json.dumps(str(data.resolve()))}")
-    changes += [f'universe.{key}="{text}"' for key, text in (("first", first), ("last", last)) if text]
-    return load(path or DEFAULT_CONFIG, changes)
+    bounds = (("first", "--from", first), ("last", "--to", last))
+    typed_as = {
+        f"universe.{key}={json.dumps(text)}": f"{option} {text}"
+        for key, option, text in bounds
+        if text is not None
+    }
+    return load(path or DEFAULT_CONFIG, [*(overrides or ()), *typed_as], data, typed_as)
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON document, or say on which line it is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # editors may mark UTF-8 at its beginning
+    except (FileNotFoundError, NotADirectoryError):
         raise bad_argument(f"there is no file {path}", str(path)) from None
+    except IsADirectoryError:
+        raise bad_argument(f"{path} is a folder; a JSON file is wanted", str(path)) from None
+    except RecursionError:
+        raise bad_argument(f"{path} is nested too deeply", str(path)) from None
     except json.JSONDecodeError as error:
+        if path.suffix == ".toml":
+            raise bad_argument(f"{path} is a configuration; a JSON file is wanted", str(path)) from None
         raise bad_argument(f"{path} is not valid JSON: {error.msg}", f"{path}:{error.lineno}") from None
     except UnicodeDecodeError:
         raise bad_argument(f"{path} is not UTF-8 text", str(path)) from None
@@ -90,6 +101,11 @@ def instant_ns(text: str, option: str) -> int:
             f'{option} {why}, was "{text}"', option, "Write 2026-01-05T10:00:00-05:00, or end it with Z."
         )
     return nanos_of(instant)
+
+
+def no_configuration(path: Path) -> ConfigError:
+    """Make the error for ``--set`` beside a file that has no keys to set."""
+    return bad_argument(f"--set changes a configuration, and {path} is none", "--set", "Change the file.")
 
 
 def bad_argument(what: str, where: str, detail: str = "") -> ConfigError:

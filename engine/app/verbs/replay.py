@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -68,20 +69,35 @@ def verify(
     data: Data = None,
     is_json: AsJson = False,
 ) -> None:
-    """Replay a run folder again and compare the digests; exit 3 if they differ."""
-    from engine.app.replay import verify as run
+    """Replay a run folder again; compare digests, tables and figures; exit 3 if they differ."""
+    from engine.app.proofs import verify as run
+    from engine.app.terminal_text import counted
 
     answer = run(folder, data)
     if is_json:
         typer.echo(to_json(answer))
-    elif answer["is_equal"]:
-        typer.echo(f"ok         the run repeats bit for bit\ndigest     {answer['digest']}")
+    elif not answer["is_equal"]:
+        for line in _unlike(answer):
+            typer.echo(line)
     else:
-        typer.echo(f"DIFFERENT  now {answer['digest']}\n           was {answer['expected_digest']}")
-        if "hint" in answer:
-            typer.echo(f"           {answer['hint']}")
+        counts = f"{counted(answer['signals'], 'signal')}, {counted(answer['fills'], 'fill')}"
+        proved = "" if answer["signals"] or answer["fills"] else ": nothing was decided in it"
+        typer.echo(f"ok         the run repeats bit for bit: {counts}{proved}\ndigest     {answer['digest']}")
     if not answer["is_equal"]:
         raise typer.Exit(_DIFFERENT)
+
+
+def _unlike(answer: Mapping[str, Any]) -> Iterator[str]:
+    """Say in which way a run did not repeat."""
+    if answer["digest"] != answer["expected_digest"]:
+        yield f"DIFFERENT  now {answer['digest']}"
+        yield f"           was {answer['expected_digest']}"
+    elif answer["changed"]:
+        yield "CHANGED    the run repeats, but this is not what it gives:"
+    else:
+        yield f"JOURNAL    now {answer['journal_digest']}"
+        yield f"           was {answer['expected_journal_digest']}"
+    yield from (f"           {text}" for text in (*answer["changed"], answer.get("hint", "")) if text)
 
 
 def lookahead(
@@ -92,41 +108,53 @@ def lookahead(
     overrides: Overrides = None,
     is_json: AsJson = False,
 ) -> None:
-    """Prove that no signal looks ahead: truncated data must give the same past; exit 3 if not."""
+    """Prove that no signal looks ahead: truncated data must give the same past.
+
+    Exit 3 if it does not, or if there was no signal to compare.
+    """
     from engine.app.config_errors import located
 
     checked = load_config(config, overrides, data, first, last)
-    from engine.app.replay import lookahead as run
+    from engine.app.proofs import lookahead as run
+    from engine.app.terminal_text import counted
 
     with located(checked.source):
         answer = run(checked)
     if is_json:
         typer.echo(to_json(answer))
     else:
-        state = (
-            ("ok         no look-ahead" if answer["signals"] else "ok         nothing to compare")
-            if answer["is_equal"]
-            else "LOOK-AHEAD the past changes with the future"
-        )
-        typer.echo(f"{state}: {answer['signals']:,} signals, tape truncated {len(answer['cuts'])} times")
+        state = "LOOK-AHEAD the past changes with the future"
+        if answer["is_equal"]:
+            state = "ok         no look-ahead" if answer["compared"] else "NOT TESTED no signal to compare"
+        found = f"{counted(answer['signals'], 'signal')}, {answer['compared']:,} of them compared"
+        typer.echo(f"{state}: {found}, tape truncated {len(answer['cuts'])} times")
         for change in answer["changed"]:
             typer.echo(f"           {change}")
-    if not answer["is_equal"]:
+    if not (answer["is_equal"] and answer["compared"]):
         raise typer.Exit(_DIFFERENT)
 
 
 def check(
-    config: ConfigFile = None, data: Data = None, overrides: Overrides = None, is_json: AsJson = False
+    config: ConfigFile = None,
+    data: Data = None,
+    first: From = None,
+    last: To = None,
+    overrides: Overrides = None,
+    is_json: AsJson = False,
 ) -> None:
-    """Check configuration and data without trading anything, and warn of common mistakes."""
-    from engine.app.check import check_all
+    """Check configuration and data without trading anything, and warn of common mistakes.
+
+    What a replay would refuse ends with its exit status; what is only to be minded ends with 0.
+    """
+    from engine.app.check import check_all, whole
     from engine.app.config_errors import located
 
-    checked = load_config(config, overrides, data)
+    checked = load_config(config, overrides, data, first, last)
     with located(checked.source):
         found = check_all(checked)
         if is_json:
-            typer.echo(to_json({"checks": [one for one in found if one.name]}))
+            checks = whole(found)
+            typer.echo(to_json({"checks": checks, "to_mind": sum(one.state == "mind" for one in checks)}))
             return
         for one in found:
             typer.echo(str(one))

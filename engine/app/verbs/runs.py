@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,14 +50,10 @@ def show(
     is_json: AsJson = False,
 ) -> None:
     """Show the summary of a run."""
-    from engine.app.render import render_table
+    from engine.app.run_figures import show as written
 
     summary = _summary(run, folder)
-    if is_json:
-        typer.echo(to_json(summary))
-        return
-    rows = [[key, _cell(key, value)] for key, value in summary.items()]
-    typer.echo(render_table(["figure", run], rows), nl=False)
+    typer.echo(to_json(summary) if is_json else written(summary, run), nl=is_json)
 
 
 @app.command()
@@ -68,25 +63,15 @@ def compare(
     folder: Folder = _RUNS,
     is_json: AsJson = False,
 ) -> None:
-    """Compare two runs, figure by figure."""
-    from engine.app.render import render_table
+    """Compare two runs: the figures that differ; with --json all of them."""
+    from engine.app.run_figures import compare as written
 
     one, two = _summary(first, folder), _summary(second, folder)
-    keys = list(dict.fromkeys([*one, *two]))
     if is_json:
+        keys = list(dict.fromkeys([*one, *two]))
         typer.echo(to_json({key: {"first": one.get(key), "second": two.get(key)} for key in keys}))
-        return
-    rows = [
-        [
-            key,
-            _cell(key, one.get(key)),
-            _cell(key, two.get(key)),
-            _difference(key, one.get(key), two.get(key)),
-        ]
-        for key in keys
-        if not isinstance(one.get(key, two.get(key)), list)  # notes are texts, of any length
-    ]
-    typer.echo(render_table(["figure", first, second, "difference"], rows), nl=False)
+    else:
+        typer.echo(written(one, two, (first, second)), nl=False)
 
 
 def _summary(run: str, folder: Path) -> dict[str, Any]:
@@ -103,16 +88,6 @@ def _summary(run: str, folder: Path) -> dict[str, Any]:
 def _cell(key: str, value: Any) -> str:
     if value is None:
         return "-"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {count}" for name, count in value.items()) or "-"
     if isinstance(value, float):
         return f"{value:,.4f}" if key.endswith("_frac") or key == "sharpe" else f"{value:,.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _difference(key: str, one: Any, two: Any) -> str:
-    if one == two:
-        return "="
-    if isinstance(one, int | float) and isinstance(two, int | float):
-        return f"{'+' if two > one else ''}{_cell(key, two - one)}"
-    return "differs"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.app.verbs.options import DEFAULT_CONFIG, AsJson, read_json, to_json
+from engine.app.verbs.options import DEFAULT_CONFIG, AsJson, Overrides, load_config, read_json, to_json
 
 JsonFile = Annotated[Path, typer.Argument(metavar="FILE.json", help="The problem, as one JSON object.")]
 
@@ -23,31 +23,50 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to c
     typer.echo(f"  next: {enter}astra check && astra replay")
 
 
-def var(file: JsonFile, is_json: AsJson = False) -> None:
-    """Measure VaR and ES of one book."""
-    from risk.book_file import measure_book
+def var(
+    file: JsonFile,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            help="Daily closes for a model that looks back: date, symbol, close (adjusted).",
+            show_default=False,
+        ),
+    ] = None,
+    is_json: AsJson = False,
+) -> None:
+    """Measure VaR and ES of one book, under the risk model that its file names."""
+    from engine.app.risk_inputs import measure_file
 
-    _tell(measure_book(read_json(file)), is_json=is_json)
+    _tell(measure_file(file, history), is_json=is_json)
 
 
 def optimise(file: JsonFile, is_json: AsJson = False) -> None:
     """Solve one allocation problem."""
     from engine.app.problem_input import with_covariance
+    from engine.app.treasury_input import with_yields
     from strategies.allocators.problem_file import optimise as solve
 
-    _tell(solve(with_covariance(read_json(file))), is_json=is_json)
+    document = with_yields(read_json(file), file.parent)
+    _tell(solve(with_covariance(document)), is_json=is_json)
 
 
 def doctor(
-    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", show_default=False)] = None,
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="CONFIG",
+            help="Also try its servers; default ./astra.toml if it is there.",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Check this machine: packages, Numba, solver, calendars, disk, servers; exit 5 if it is unfit."""
-    from engine.app.config import load
     from engine.app.doctor import examine
     from engine.app.render import render_table
 
     path = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
-    loaded = load(path) if path else None
+    loaded = load_config(path, overrides) if path or overrides else None
     findings = list(examine(loaded, loaded.output.dir if loaded else Path()))
     rows = [[finding.name, finding.state, finding.text] for finding in findings]
     typer.echo(render_table(["check", "state", "finding"], rows), nl=False)
