@@ -222,8 +222,8 @@ def test_resolved_config_of_a_run_repeats_it(tmp_path, tape) -> None:
 def test_memory_does_not_grow_with_the_tape(tmp_path) -> None:
     """Ten times the bars, the same peak memory: a replay keeps a chunk, not the past.
 
-    One arena and one thread: what allocators put aside for threads differs by 40 MB from run to run. 20 MB are
-    of the chunk, which the shorter file does not fill.
+    One arena and one thread: what allocators put aside for threads differs by 40 MB from run to run. 20 MB
+    are of the chunk, which the shorter file does not fill.
     """
     quiet = {"MALLOC_ARENA_MAX": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", "OPENBLAS_NUM_THREADS": "1"}
     peaks = {}
