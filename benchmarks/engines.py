@@ -79,7 +79,7 @@ def with_fills(size: Size, listener: Listener = ignore) -> Loop:
     config = arrays.config(size, Path.cwd(), allocator="direct")
     session_min = minutes_per_session(config.universe.calendar)
     table = config.strategy[0]
-    context = StrategyContext(table.name, config.symbols, 60.0, session_min)
+    context = StrategyContext(table.name, config.symbols, 60.0, session_min, is_return_weighed=False)
     strategy = STRATEGIES[table.kind].build(table.options, context)
     layout = layout_of(config.symbols, strategy.spreads, ())
     funding = Funding(**config.funding.model_dump())

@@ -6,7 +6,6 @@ positions, marks and everything in USD are per symbol.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -162,6 +161,7 @@ class Book:
         #: Whether the last slice had a bar of every held symbol: a measure without is one of old prices.
         self.is_fresh = True
         self.lot = layout.lot
+        self.leg_basket = layout.leg_basket
         #: What it pays and receives for what it holds; an allocator is given the same.
         self.carry = funding.carry(layout.listed)
         self.price_age_max_min = float(price_age_max_min)
@@ -239,32 +239,30 @@ class Book:
             self.costs_usd,
         )
 
-    def trade(
-        self, leg_quantity: FloatArray, trades: Sequence[Sequence[float]], price_usd: FloatArray
-    ) -> None:
+    def trade(self, leg_quantity: FloatArray, trades: FloatArray, price_usd: FloatArray) -> None:
         """Apply fills. Called by ``engine/execution.py`` alone, with quantities from a ``TargetApproved``.
 
         Parameters
         ----------
         leg_quantity : FloatArray, shape (n_legs,)
             Shares by leg, as they are now.
-        trades : sequence
+        trades : FloatArray, shape (n_traded, 4)
             By symbol that trades: its index, net shares, price USD, cost USD.
         price_usd : FloatArray, shape (n_symbols,)
             Of the fills; legs of a symbol that net to nothing change hands at it too.
         """
-        cost_usd = sum(cost for *_, cost in trades)
-        self.cash_usd -= sum(shares * price for _, shares, price, _ in trades) + cost_usd
-        self.costs_usd += cost_usd
-        step = leg_quantity - self.leg_quantity
-        leg_symbol = self.layout.leg_symbol
-        self._leg_paid_usd += legs.usd(step, leg_symbol, price_usd)
-        symbol_cost_usd = np.zeros(len(self.layout.symbols))
-        for symbol, _, _, cost in trades:
-            symbol_cost_usd[int(symbol)] = cost
-        legs.cost_of_legs(step, leg_symbol, symbol_cost_usd, self._leg_costs_usd)
         self._leg_at_close = self.leg_quantity.copy()
-        self.leg_quantity[:] = leg_quantity
+        paid_usd, cost_usd = legs.take_fills(
+            leg_quantity,
+            trades,
+            price_usd,
+            self.layout.leg_symbol,
+            self.leg_quantity,
+            self._leg_paid_usd,
+            self._leg_costs_usd,
+        )
+        self.cash_usd -= paid_usd + cost_usd
+        self.costs_usd += cost_usd
         self._net_legs()
 
     def sleeves(self) -> SleevesMarked:

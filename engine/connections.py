@@ -126,7 +126,7 @@ def mqtt_client(link: MqttLink, **options: Any) -> aiomqtt.Client:
     """Return a client of MQTT 5 that is not connected yet; ``options`` are those of ``aiomqtt.Client``."""
     import aiomqtt
 
-    return aiomqtt.Client(**mqtt_arguments(link), **options)
+    return aiomqtt.Client(**mqtt_arguments(link) | options)
 
 
 def mqtt_subscriber(

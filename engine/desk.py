@@ -151,7 +151,8 @@ class TradingDesk:
     @property
     def price_reason(self) -> str:
         """What is wrong with a price of what is held, its exchange rate included; empty for nothing."""
-        return self.book.price_reason or (PRICE_STALE if self._holds_any(self._quotes.stale) else "")
+        stale = self._quotes.stale
+        return self.book.price_reason or (PRICE_STALE if stale and self._holds_any(stale) else "")
 
     def check_lease(self, ts_ns: Nanos, age_min: int) -> list[Event]:
         """Halt when the last measure is older than ``var_max_age_min`` session minutes."""
@@ -237,26 +238,32 @@ class TradingDesk:
         self._due = version
         singles = layout.n_sleeves - len(layout.spreads)
         mc_ratio = report.var_mc_usd / report.var_analytic_usd if report.var_analytic_usd > 0.0 else 1.0
-        cost_frac, volume_usd = trading_terms(
-            book.price_usd,
+        price_usd = book.price_usd
+        cost_frac, volume_usd = np.empty_like(price_usd), np.empty_like(price_usd)
+        trading_terms(
+            price_usd,
             book.marks[VOLUME_MEAN],
             self.costs.linear_bps,
             self.costs.impact_bps,
             self.costs.participation_max_frac,
             _TYPICAL_TRADE_FRAC * book.equity_usd,
+            cost_frac,
+            volume_usd,
         )
+        held_leg_frac = np.empty_like(book.leg_quantity)
+        held_frac(book.leg_quantity, layout.leg_symbol, price_usd, book.equity_usd, held_leg_frac)
         return AllocationProblem(
             ts_ns=slice_.ts_close_ns,
             state_version=version,
             layout=layout,
             equity_usd=book.equity_usd,
-            price_usd=book.price_usd.copy(),
+            price_usd=price_usd.copy(),
             side=_by_sleeve([outlook.side for outlook in outlooks], singles, 0.0),
             expected_return_frac=_by_sleeve([o.expected_return_frac for o in outlooks], singles, 0.0),
             usd_ratio=_by_sleeve([o.usd_ratio for o in outlooks], singles, np.nan),
             frozen_usd_ratio=_by_sleeve([o.frozen_usd_ratio for o in outlooks], singles, np.nan),
             changed=changed,
-            held_leg_frac=self._held_frac(),
+            held_leg_frac=held_leg_frac,
             covariance_daily=self.risk.covariance_daily,
             factor_daily=self.risk.market.factor_daily,
             known=self.risk.market.known,
@@ -284,11 +291,6 @@ class TradingDesk:
     def _budget_usd(self) -> float:
         return self._rule.budget_frac * self.latch.var_limit_usd
 
-    def _held_frac(self) -> FloatArray:
-        return held_frac(
-            self.book.leg_quantity, self.book.layout.leg_symbol, self.book.price_usd, self.book.equity_usd
-        )
-
     def awaits(self, problem: AllocationProblem) -> bool:
         """Whether an answer to this problem would still be in time: no slice has come, nor another answer."""
         return problem.state_version == self._due
@@ -303,13 +305,14 @@ class TradingDesk:
         if proposed.status != "optimal":
             done = AllocationDone(ts_ns, proposed.status, 0.0, 0.0, 0.0, proposed.binding, proposed.solver)
             return [done, TargetRefused(ts_ns, proposed.status)]
-        quantity, gross_frac, net_frac, turnover_frac = sized(
+        quantity = np.empty_like(book.leg_quantity)
+        gross_frac, net_frac, turnover_frac = sized(
             np.array(proposed.leg_frac),
-            self._held_frac(),
             book.leg_quantity,
             layout.leg_symbol,
             book.price_usd,
             book.equity_usd,
+            quantity,
         )
         events: list[Event] = [
             AllocationDone(

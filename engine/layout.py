@@ -112,6 +112,18 @@ class Layout(msgspec.Struct, frozen=True):
         singles = self.leg_symbol[2 * len(self.spreads) :].tolist()
         return names + [("", self.symbols[symbol]) for symbol in singles]
 
+    @property
+    def leg_basket(self) -> IntArray:
+        """Sleeve with which each leg trades, shape (n_legs,): of a chain its first one, or else its own.
+
+        What leaves a chain and what enters it are one trade, or a roll would hold two contracts for one.
+        """
+        basket, first = np.arange(self.n_sleeves), dict[tuple[str, str], int]()
+        for k, spread in enumerate(self.spreads):
+            if spread.chain:
+                basket[k] = first.setdefault((spread.strategy, spread.chain), k)
+        return basket[self.leg_sleeve]
+
     def net(self, leg_values: FloatArray) -> FloatArray:
         """Sum legs by symbol: shape (n_legs,) to (n_symbols,)."""
         return legs.net(leg_values, self.leg_symbol, len(self.symbols))

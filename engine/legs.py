@@ -31,28 +31,43 @@ def net(leg_values: FloatArray, leg_symbol: IntArray, n_symbols: int) -> FloatAr
     return total
 
 
-@kernel
 def holdings_usd(leg_quantity: FloatArray, leg_symbol: IntArray, price_usd: FloatArray) -> FloatArray:
-    """Net USD by symbol; the price of a symbol that is not held does not matter (0 times NaN is NaN).
+    """Net USD by symbol, shape (n_symbols,), of shares by leg, shape (n_legs,)."""
+    total = np.empty(price_usd.size)
+    holdings_part_way(leg_quantity, leg_quantity, 1.0, leg_symbol, price_usd, total)
+    return total
+
+
+@kernel
+def holdings_part_way(
+    held: FloatArray,
+    target: FloatArray,
+    fraction: float,
+    leg_symbol: IntArray,
+    price_usd: FloatArray,
+    out: FloatArray,
+) -> None:
+    """Net USD by symbol, one fraction of the way from held to target; all of it is the target itself.
+
+    The price of a symbol that is not held does not matter (0 times NaN is NaN).
 
     Parameters
     ----------
-    leg_quantity : FloatArray, shape (n_legs,)
+    held, target : FloatArray, shape (n_legs,)
         Shares.
+    fraction : float
     leg_symbol : IntArray, shape (n_legs,)
     price_usd : FloatArray, shape (n_symbols,)
-
-    Returns
-    -------
-    FloatArray, shape (n_symbols,)
+    out : FloatArray, shape (n_symbols,)
+        Written.
     """
-    total = np.zeros(price_usd.size)
-    for leg in range(leg_quantity.size):
-        total[leg_symbol[leg]] += leg_quantity[leg]
-    for i in range(price_usd.size):
-        if total[i] != 0.0:
-            total[i] *= price_usd[i]
-    return total
+    out[:] = 0.0
+    for leg in range(held.size):
+        step = held[leg] + (target[leg] - held[leg]) * fraction
+        out[leg_symbol[leg]] += target[leg] if fraction == 1.0 else step
+    for i in range(out.size):
+        if out[i] != 0.0:
+            out[i] *= price_usd[i]
 
 
 @kernel
@@ -98,25 +113,53 @@ def moved_usd(
 
 
 @kernel
-def cost_of_legs(
-    step: FloatArray, leg_symbol: IntArray, symbol_cost_usd: FloatArray, out: FloatArray
-) -> None:
-    """Share what trading each symbol cost among its legs, in proportion to what each traded; adds to ``out``.
+def take_fills(
+    target: FloatArray,
+    trades: FloatArray,
+    price_usd: FloatArray,
+    leg_symbol: IntArray,
+    leg_quantity: FloatArray,
+    leg_paid_usd: FloatArray,
+    leg_costs_usd: FloatArray,
+) -> tuple[float, float]:
+    """Move every leg to its target: what it was paid for, and its share of what its symbol cost.
+
+    The cost of a symbol is shared among its legs in proportion to what each traded.
 
     Parameters
     ----------
-    step, out : FloatArray, shape (n_legs,)
-        Shares traded, and costs so far.
+    target : FloatArray, shape (n_legs,)
+        Shares.
+    trades : FloatArray, shape (n_traded, 4)
+        A row for each symbol that trades: its index, net shares, price USD, cost USD.
+    price_usd : FloatArray, shape (n_symbols,)
+        Of the fills; legs of a symbol that net to nothing change hands at it too.
     leg_symbol : IntArray, shape (n_legs,)
-    symbol_cost_usd : FloatArray, shape (n_symbols,)
+    leg_quantity, leg_paid_usd, leg_costs_usd : FloatArray, shape (n_legs,)
+        Shares held, paid and cost so far; written.
+
+    Returns
+    -------
+    paid_usd, cost_usd : float
+        Of all trades.
     """
-    traded = np.zeros(symbol_cost_usd.size)
-    for leg in range(step.size):
-        traded[leg_symbol[leg]] += abs(step[leg])
-    for leg in range(step.size):
-        if step[leg] != 0.0:
-            symbol = leg_symbol[leg]
-            out[leg] += symbol_cost_usd[symbol] * abs(step[leg]) / traded[symbol]
+    paid_usd = 0.0
+    cost_usd = 0.0
+    symbol_cost_usd = np.zeros(price_usd.size)
+    for row in range(trades.shape[0]):
+        paid_usd += trades[row, 1] * trades[row, 2]
+        cost_usd += trades[row, 3]
+        symbol_cost_usd[int(trades[row, 0])] = trades[row, 3]
+    traded = np.zeros(price_usd.size)
+    for leg in range(target.size):
+        traded[leg_symbol[leg]] += abs(target[leg] - leg_quantity[leg])
+    for leg in range(target.size):
+        step, symbol = target[leg] - leg_quantity[leg], leg_symbol[leg]
+        if step != 0.0:
+            leg_paid_usd[leg] += step * price_usd[symbol]
+            leg_costs_usd[leg] += symbol_cost_usd[symbol] * abs(step) / traded[symbol]
+        leg_quantity[leg] = target[leg]
+    return paid_usd, cost_usd
 
 
 @kernel
@@ -139,6 +182,15 @@ def is_same(a: FloatArray, b: FloatArray) -> bool:
     equal = True
     for k in range(a.size):
         equal &= a[k] == b[k]
+    return equal
+
+
+@kernel
+def is_all(values: FloatArray, value: float) -> bool:
+    """Whether every element is ``value``; NaN is none."""
+    equal = True
+    for k in range(values.size):
+        equal &= values[k] == value
     return equal
 
 

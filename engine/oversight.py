@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
+from engine import legs
 from engine.events import (
     Alert,
     BarSlice,
@@ -180,6 +181,11 @@ class Verdict(msgspec.Struct, frozen=True):
     scale: FloatArray
     var_upper_usd: float
     reason: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every leg is granted in full."""
+        return legs.is_all(self.scale, 1.0)
 
 
 class Gate(Protocol):

@@ -91,9 +91,9 @@ class StrategyContext(msgspec.Struct, frozen=True):
         Minutes of a bar; of a day or more, every session is one bar.
     instruments : tuple of Instrument
         As in ``Layout``.
-    is_horizon_weighed : bool
+    is_horizon_weighed, is_return_weighed : bool
         Whether the allocator weighs returns over ``horizon_min``; if not, a strategy that has a horizon of
-        its own states them over that.
+        its own states them over that. And whether it weighs any: if not, an outlook may leave them NaN.
     history : object or None
         Daily closes before the tape as ``(symbols, dates_days, closes[n_days, n_symbols])`` for admission.
     """
@@ -106,6 +106,7 @@ class StrategyContext(msgspec.Struct, frozen=True):
     bar_min: int = 1
     instruments: tuple[Instrument, ...] = ()
     is_horizon_weighed: bool = False
+    is_return_weighed: bool = True
 
     @property
     def session_bars(self) -> int:
@@ -387,8 +388,10 @@ class Plugin(msgspec.Struct, Generic[T_co], frozen=True):
     """One line of a registry: the options a kind accepts, and how it is built from them.
 
     ``z_unit`` is for people: the unit of what a strategy calls z, empty for standard deviations.
+    ``weighs_returns`` says of an allocator whether it reads expected returns: forecasts take time.
     """
 
     options: type[BaseModel]
     build: Callable[[Any, Any], T_co]
     z_unit: str = ""
+    weighs_returns: bool = True

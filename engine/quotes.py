@@ -7,18 +7,26 @@ what one contract stands for, and nothing behind this file knows that there are 
 Of a future in another currency only the gains become USD, each at the rate of the bar that brings it: what it
 stands for is owned by nobody. So the book is told, beside the prices, how far they moved with the rate alone,
 and risk sees such a future at a rate that never moves.
+
+After its expiry a future has no price, whatever the bars say: nothing can be bought, and what is still held
+has a stale price, which halts.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import msgspec
 import numpy as np
 
 from engine.errors import ConfigError
 from engine.events import CLOSE, OPEN, VOLUME, BarSlice, FloatArray, IntArray
-from engine.layout import ACCOUNT_CURRENCY, Layout
+from engine.layout import ACCOUNT_CURRENCY, Instrument, Layout
 from engine.ports import State
 from engine.sessions import bar_length_min
+
+#: Later than any session.
+_NEVER: Final = 2**62
 
 
 class Quotes:
@@ -50,7 +58,7 @@ class Quotes:
         self._is_inverse = np.zeros(n, dtype=np.bool_)
         for k, instrument in enumerate(layout.instruments):
             if instrument.currency != ACCOUNT_CURRENCY:
-                self._rate_of[k], self._is_inverse[k] = _rate(instrument.currency, layout.symbols)
+                self._rate_of[k], self._is_inverse[k] = _rate(instrument, layout.symbols)
         self._foreign = np.flatnonzero(self._rate_of >= 0)
         funded = [instrument.is_funded for instrument in layout.listed]
         self._is_margined = ~np.array(funded, dtype=np.bool_)[self._foreign]
@@ -61,7 +69,10 @@ class Quotes:
         self._rate_age_min: FloatArray = np.zeros(n)
         self._age_max_min = age_max_min
         self._bar_min = bar_min
-        self._is_plain = not len(self._foreign) and bool((self._multiplier == 1.0).all())
+        expiry_day = [i.expiry_day if i.expiry_day >= 0 else _NEVER for i in layout.listed]
+        self._expiry_day: IntArray = np.array(expiry_day, dtype=np.int64)
+        has_units = bool((self._multiplier != 1.0).any())
+        self._is_plain = not (len(self._foreign) or has_units or min(expiry_day, default=_NEVER) < _NEVER)
         #: What of the last slice's prices is a move of the rate alone, shape (2, n_symbols): as a fraction of
         #: the price before it, and of its open. 0 but for futures of other currencies; None without any.
         self.rate_move_frac: FloatArray | None = None
@@ -69,6 +80,8 @@ class Quotes:
     @property
     def stale(self) -> tuple[int, ...]:
         """Symbols whose rate was too old in the last slice."""
+        if self._is_plain:
+            return ()
         return tuple(np.flatnonzero(self._rate_age_min > self._age_max_min).tolist())
 
     def to_usd(self, slice_: BarSlice) -> BarSlice:
@@ -80,6 +93,7 @@ class Quotes:
             return slice_
         bars = slice_.bars.copy()
         bars[:VOLUME] *= self._multiplier
+        bars[:, self._expiry_day < slice_.session] = np.nan
         if len(self._foreign):
             open_rate, close_rate = self._rates(slice_)
             bars[OPEN, self._foreign] *= open_rate
@@ -103,7 +117,8 @@ class Quotes:
         if self.rate_move_frac is None:
             return usd
         bars = usd.bars.copy()
-        bars[:VOLUME, self._margined] = quoted.bars[:VOLUME, self._margined]
+        alive = self._margined[self._expiry_day[self._margined] >= usd.session]
+        bars[:VOLUME, alive] = quoted.bars[:VOLUME, alive]
         return msgspec.structs.replace(usd, bars=bars)
 
     def _move(self, bars: FloatArray, open_rate: FloatArray, close_rate: FloatArray) -> None:
@@ -149,15 +164,16 @@ class Quotes:
         self._priced_rate[:] = state["priced_rate"]
 
 
-def _rate(currency: str, symbols: tuple[str, ...]) -> tuple[int, bool]:
-    """Return the symbol that quotes a currency, and whether it has to be inverted."""
+def _rate(instrument: Instrument, symbols: tuple[str, ...]) -> tuple[int, bool]:
+    """Return the symbol that quotes an instrument's currency, and whether it has to be inverted."""
+    currency = instrument.currency
     for name, is_inverse in ((currency + ACCOUNT_CURRENCY, False), (ACCOUNT_CURRENCY + currency, True)):
         if name in symbols:
             return symbols.index(name), is_inverse
     raise ConfigError(
         "C070",
         f"the universe has no exchange rate of {currency}",
-        "instruments",
+        f"instruments.{instrument.symbol}.currency",
         f'Add "{currency}{ACCOUNT_CURRENCY}" (USD for one {currency}) or "{ACCOUNT_CURRENCY}{currency}" to '
         "[universe] symbols, with bars like any other.",
     )

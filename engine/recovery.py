@@ -145,9 +145,7 @@ def _newest(
             f"the journal was written under another configuration ({written.config_hash[:12]}, "
             f"now {identity.config_hash[:12]})",
             "",
-            "A journal keeps the hash of its configuration, not the keys: which of them differ is not\n"
-            "known. The same records would decide otherwise now. Restore the configuration of then,\n"
-            f"{_NEW_EPOCH}",
+            f"The same records would decide otherwise now. Restore the configuration of then,\n{_NEW_EPOCH}",
         )
     if written.build != identity.build and not is_version_accepted:
         raise JournalError(

@@ -23,6 +23,7 @@ from engine.events import (
     Signal,
     SliceClosed,
     SpreadNoted,
+    TargetApproved,
     TradingState,
     TradingStateChanged,
 )
@@ -45,6 +46,12 @@ class Status:
         self.fills = 0
         self.rebalances = 0
         self.halts = 0
+        #: When trading was first halted (0: never), and the equity then and when the last halt began (None
+        #: before the first mark); what was earned in halts that have been lifted.
+        self.first_halt_ns = 0
+        self.first_halt_equity_usd: float | None = None
+        self.halt_equity_usd: float | None = None
+        self.pnl_halted_usd = 0.0
         self.alerts = 0
         self.trading_state = TradingState.ACTIVE
         self.halt_id = ""
@@ -84,17 +91,17 @@ class Status:
                 self.risk = event  # type: ignore[assignment]
                 # The peak comes first: max() keeps it when the measure is NaN.
                 self.var_peak_usd = max(self.var_peak_usd, event.var_usd)  # type: ignore[union-attr]
-            else:
+            elif kind is Signal:
+                self.signals += 1
+            elif kind is Filled:
+                self.fills += 1
+            elif kind is not TargetApproved:
                 self._fold_rare(event)
 
     def _fold_rare(self, event: Event) -> None:
         match event:
             case SliceClosed():
                 self.on_slice(event)
-            case Signal():
-                self.signals += 1
-            case Filled():
-                self.fills += 1
             case AllocationDone(turnover_frac=turnover_frac):
                 self.rebalances += turnover_frac > 0.0
             case BarRejected(reason=reason, count=count):
@@ -110,8 +117,7 @@ class Status:
                 self.trading_state = state
                 self.halt_id = halt_id if state is TradingState.HALTED else ""
                 self.halt_reason = event.reason if state is TradingState.HALTED else ""
-                # A further cause renames the halt that is in force, and is none of its own.
-                self.halts += state is TradingState.HALTED and event.previous is not TradingState.HALTED
+                self._fold_halt(event)
             case SpreadNoted(strategy=strategy, spread=spread, note=note):
                 self.notes[f"{strategy}/{spread}/{note}"] = event
             case CommandJudged():
@@ -120,6 +126,20 @@ class Status:
                 self.alerts += 1
             case _:
                 pass
+
+    def _fold_halt(self, event: TradingStateChanged) -> None:
+        """Note where halts begin and end; a further cause renames the one in force, and is no other."""
+        is_halted, was_halted = (one is TradingState.HALTED for one in (event.state, event.previous))
+        if is_halted == was_halted:
+            return
+        equity_usd = None if self.book is None else self.book.equity_usd
+        if is_halted:
+            self.halts += 1
+            if not self.first_halt_ns:
+                self.first_halt_ns, self.first_halt_equity_usd = event.ts_ns, equity_usd
+            self.halt_equity_usd = equity_usd
+        elif equity_usd is not None and self.halt_equity_usd is not None:
+            self.pnl_halted_usd += equity_usd - self.halt_equity_usd
 
     def state(self) -> State:
         """Return the read model as plain values."""

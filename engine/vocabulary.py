@@ -1,4 +1,4 @@
-"""The few words that messages are made of: sides, trading states, reasons of rejection."""
+"""The few words that messages are made of: sides, trading states, reasons of rejection, numbers of things."""
 
 from __future__ import annotations
 
@@ -45,3 +45,12 @@ class Reject(StrEnum):
     OFF_SESSION = "OFF_SESSION"
     UNDECODABLE = "UNDECODABLE"
     FUTURE = "FUTURE"
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number of things.
+
+    >>> counted(1, "halt"), counted(1_200, "signal")
+    ('1 halt', '1,200 signals')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

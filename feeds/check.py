@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 import numpy as np
 
 from engine.events import BarConfirmed, BarSlice, BoolArray, Nanos
+from engine.vocabulary import counted
 from feeds.calendars import date_of
 from feeds.columns import first_row
-from feeds.files import FileOptions, bar_min_in, file_bars, symbols_in
+from feeds.files import FileOptions, file_bars, sample_of, symbols_in
 from feeds.recorded import nothing_accepted
-from feeds.spacing import in_words
+from feeds.spacing import bar_min_of, in_words, look_like_starts
+
+_STARTS: Final = (
+    "stamps look like the STARTS of bars, at opens and never at closes: astra data import --stamp start"
+)
 
 
 class SymbolReport(msgspec.Struct, frozen=True):
@@ -54,6 +61,8 @@ class DataReport(msgspec.Struct, frozen=True):
     gaps, one_sided, empty : int
         Missing bars of all symbols; minutes in which some symbols traded and others did not; minutes in
         which none did.
+    has_starts : bool
+        Stamps look like the STARTS of bars.
     """
 
     path: str
@@ -73,6 +82,7 @@ class DataReport(msgspec.Struct, frozen=True):
     gaps: int
     one_sided: int
     empty: int
+    has_starts: bool
 
     @property
     def is_clean(self) -> bool:
@@ -106,8 +116,8 @@ def check(
         If the data set cannot be read at all (``file_bars`` lists the codes); D015 if no row of it is good.
     """
     symbols = symbols_in(options.path)
-    if bar_min is None:
-        bar_min = bar_min_in(options.path, options.tz, calendar) or 1
+    sample = sample_of(options.path, options.tz, calendar, from_ns, to_ns)
+    bar_min = bar_min or bar_min_of(sample, calendar) or 1
     feed = file_bars(options, symbols, calendar, from_ns=from_ns, to_ns=to_ns, bar_min=bar_min)
     n = len(symbols)
     bars = np.zeros(n, np.int64)
@@ -129,8 +139,10 @@ def check(
         if item.accepted:
             days[item.session] = days.get(item.session, 0) + item.accepted
     rejected = {reason.value: count for reason, count in feed.slicer.rejected.items() if count}
+    has_starts = look_like_starts(sample, feed.sessions)
     if not days:
-        raise nothing_accepted(rejected, str(options.path), first_row(options.path))
+        remarks = (_STARTS,) if has_starts else ()
+        raise nothing_accepted(rejected, str(options.path), first_row(options.path), *remarks)
     gaps = np.where(first < 0, 0, last - first + 1 - bars)
     return DataReport(
         path=str(options.path),
@@ -150,18 +162,24 @@ def check(
         gaps=int(gaps.sum()),
         one_sided=one_sided,
         empty=empty,
+        has_starts=has_starts,
     )
 
 
 def report_lines(report: DataReport) -> list[str]:
     """Say what is in a data set: what there is, then what a replay would not accept."""
-    span = f"{report.first_day}..{report.last_day}, {report.sessions} sessions {report.calendar}"
+    span = f"{report.first_day}..{report.last_day}, {counted(report.sessions, 'session')} {report.calendar}"
     size = "" if report.bar_min == 1 else f", {in_words(report.bar_min)}"
-    many = f"{len(report.symbols)} symbol{'s' if len(report.symbols) != 1 else ''}"
-    lines = [f"{many}, {span}{size}, {report.rows:,} rows, {report.gaps:,} gaps"]
+    many, rows, gaps = (
+        counted(count, noun)
+        for count, noun in ((len(report.symbols), "symbol"), (report.rows, "row"), (report.gaps, "gap"))
+    )
+    lines = [f"{many}, {span}{size}, {rows}, {gaps}"]
     if report.rejected:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(report.rejected.items()))
         lines.append(f"a replay of all its symbols rejects {counts}")
+    if report.has_starts:
+        lines.append(_STARTS)
     if report.pending or report.confirmed:
         lines.append(f"jumps beyond the collar: {report.confirmed:,} confirmed, {report.pending:,} pending")
     if report.one_sided or report.empty:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,12 +147,25 @@ def _check_columns(path: Path, present: list[str], read: tuple[str, ...]) -> Non
         where=str(path),
         detail=f"expected columns: {', '.join(COLUMNS)}; found: {', '.join(present) or 'none'}\n"
         + (f"{'; '.join(near)}. " if near else "")
-        + (_OTHER_MARK if len(present) == 1 and any(mark in present[0] for mark in ";\t|") else "")
-        + "Rename them once and for all:  astra data import",
+        + _remedy(path, present),
     )
 
 
-_OTHER_MARK = "Cells must be divided by commas, and these seem to be by another mark. "
+def headless(present: list[str]) -> bool:
+    """Whether the first line of a file seems to be a row: names are no numbers."""
+    return any(re.fullmatch(r"\s*[+-]?[\d.]+\s*", name) for name in present)
+
+
+def _remedy(path: Path, present: list[str]) -> str:
+    if path.suffix == ".parquet":
+        return "Rename them in what writes the file."
+    mark = next((mark for mark in ";\t|" if len(present) == 1 and mark in present[0]), None)
+    if mark is not None:
+        sep = "\\t" if mark == "\t" else mark
+        return f'Cells must be divided by commas. Convert the file once:  astra data import --sep "{sep}"'
+    if headless(present):
+        return f"The first line seems to be a row: put a header before it, {','.join(COLUMNS)}"
+    return "Rename them once and for all:  astra data import --rename theirs=ours"
 
 
 class Decoder:
@@ -163,9 +177,9 @@ class Decoder:
         Zone of naive stamps.
     calendar : str
         For the proposal in the error about naive stamps, and the closes of daily bars.
-    is_daily : bool
-        A bar is a session: its stamp may be the session's date, in a column ``date`` or ``ts``. Of shorter
-        bars a date says too little, and is refused.
+    bar_min : int
+        Minutes of a bar. The stamp of a daily one may be the date of its session, in a column ``date`` or
+        ``ts``; of shorter bars a date says too little, and is refused.
 
     Attributes
     ----------
@@ -173,10 +187,10 @@ class Decoder:
         CSV rows so far with a wrong number of cells; they cannot become bars.
     """
 
-    def __init__(self, tz: str | None, calendar: str, *, is_daily: bool = False) -> None:
-        self._is_daily = is_daily
+    def __init__(self, tz: str | None, calendar: str, bar_min: int = 1) -> None:
         self._tz = tz
         self._calendar = calendar
+        self._bar_min = bar_min
         self._codes: dict[str, int] = {}
         self.broken = 0
 
@@ -202,14 +216,14 @@ class Decoder:
             present = _columns_of(path)
         is_dated = "date" in present and not {"ts", "time"} & set(present)
         column = "date" if is_dated else "ts"
-        return Stamps(path, self._tz, self._calendar, is_daily=self._is_daily), column
+        return Stamps(path, self._tz, self._calendar, self._bar_min), column
 
     def symbols(self, path: Path, batch_rows: int) -> set[str]:
         """Return the symbols of one file."""
         found: set[str] = set()
         for batch in self._batches(path, ("symbol",), batch_rows):
             found.update(_dictionary(path, batch.column("symbol"))[0])
-        return found
+        return found - {""}
 
     def _encode(self, path: Path, column: Any) -> IntArray:
         names, indices = _dictionary(path, column)
@@ -281,7 +295,10 @@ def no_rows(path: Path) -> DataError:
 def nothing_readable(path: Path, n_broken: int) -> DataError:
     """Return the error for a data set without a single readable row (D015)."""
     why = f"{n_broken:,} with another number of cells than the header" if n_broken else "no stamp is one"
-    hint = "Cells are divided by commas. With another mark, or with stamps of another form, convert it first."
+    hint = (
+        "Cells are divided by commas. Convert a file with another mark, or stamps of another form, once:\n"
+        "    astra data import --sep, --date-format"
+    )
     return DataError("D015", f"no row of {path.name} can be read: {why}", first_row(path), hint)
 
 
@@ -296,7 +313,10 @@ def first_row(path: Path) -> str:
 
 
 def _dictionary(path: Path, column: Any) -> tuple[list[str], Any]:
-    """Return the distinct symbols of a batch, and the index of each row's; no symbol is the empty one."""
+    """Return the distinct symbols of a batch, and the index of each row's; no symbol is the empty one.
+
+    One with U+FFFD was no UTF-8, so others may read the same: it is none.
+    """
     if not pa.types.is_dictionary(column.type):
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             raise DataError(
@@ -306,7 +326,8 @@ def _dictionary(path: Path, column: Any) -> tuple[list[str], Any]:
                 detail="A symbol is matched letter by letter with those of the strategies.",
             )
         column = pc.dictionary_encode(column)
-    names = [name if isinstance(name, str) else "" for name in column.dictionary.to_pylist()]
+    found = column.dictionary.to_pylist()
+    names = [name if isinstance(name, str) and "\ufffd" not in name else "" for name in found]
     indices = column.indices
     if indices.null_count:
         indices = indices.fill_null(len(names))

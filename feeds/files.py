@@ -20,7 +20,7 @@ from feeds.collar import CollarOptions
 from feeds.columns import Decoder, data_files, no_rows, nothing_readable
 from feeds.merge import joined, merged
 from feeds.recorded import RecordedBars, nothing_in_span
-from feeds.spacing import bar_min_of, check_bar_size, distinct
+from feeds.spacing import SAMPLE_STAMPS, bar_min_of, check_bar_size, distinct
 from feeds.stamps import UNREADABLE, check_zone
 
 BATCH_ROWS = 131_072
@@ -36,6 +36,9 @@ class FileOptions(CollarOptions):
     path: Path = Field(description="CSV, CSV.gz or Parquet file, or a directory of them")
     tz: str | None = Field(default=None, description="time zone of stamps that carry none")
     sort: bool = Field(default=False, description="sort the data set by time first (loads all of it)")
+    every_min: int | None = Field(
+        default=None, ge=1, le=DAY_MIN, description="minutes between bars that come less often than bar_min"
+    )
 
 
 class Survey(msgspec.Struct, frozen=True):
@@ -51,7 +54,7 @@ class Survey(msgspec.Struct, frozen=True):
     ends_ns : (int, int)
         Earliest and latest stamps of the whole file, 0 without any.
     sample : IntArray
-        Some of its stamps, for the distance of bars.
+        Some of the stamps of the span, for the distance of bars.
     """
 
     path: Path
@@ -80,6 +83,10 @@ class _Span(msgspec.Struct, frozen=True):
         """Tell which rows are; one without a readable stamp cannot be placed, and stays to be counted."""
         inside: BoolArray = ((stamps >= self.from_ns) & (stamps <= self.to_ns)) | (stamps == UNREADABLE)
         return inside
+
+
+def _span(from_ns: Nanos | None, to_ns: Nanos | None) -> _Span:
+    return _Span(_FIRST_NS if from_ns is None else from_ns, _LAST_NS if to_ns is None else to_ns)
 
 
 def file_bars(
@@ -119,13 +126,14 @@ def file_bars(
     """
     if options.tz is not None:
         check_zone(options.tz)
-    span = _Span(_FIRST_NS if from_ns is None else from_ns, _LAST_NS if to_ns is None else to_ns)
-    decoder = partial(Decoder, options.tz, calendar, is_daily=bar_min >= DAY_MIN)
+    span = _span(from_ns, to_ns)
+    decoder = partial(Decoder, options.tz, calendar, bar_min=bar_min)
     surveys = _surveys(options, decoder(), span)
     span_ns = min(survey.first_ns for survey in surveys), max(survey.last_ns for survey in surveys)
     # A day more on each side: the date of a session is that of its exchange, not of UTC.
     sessions = sessions_for(calendar, span_ns[0] // DAY_NS - 1, span_ns[1] // DAY_NS + 1, bar_min)
-    check_bar_size(options.path, _sample(surveys), calendar, sessions)
+    sample = np.unique(np.concatenate([survey.sample for survey in surveys]))
+    check_bar_size(options.path, sample, calendar, sessions, options.every_min)
     return RecordedBars(
         lambda: _rows(surveys, decoder(), span, batch_rows, is_sorted=options.sort),
         partial(
@@ -162,17 +170,13 @@ def _surveys(options: FileOptions, decoder: Decoder, span: _Span) -> list[Survey
     return found
 
 
-def _sample(surveys: Sequence[Survey]) -> IntArray:
-    return np.unique(np.concatenate([survey.sample for survey in surveys]))
-
-
 def _survey(path: Path, decoder: Decoder, span: _Span) -> Survey:
     n_rows = n_inside = n_late = newest = head_ns = last_ns = 0
     first_ns, broken_before = _LAST_NS, decoder.broken
     earliest_ns, latest_ns, sample = _LAST_NS, 0, np.empty(0, np.int64)
     for stamps in decoder.stamps(path, BATCH_ROWS):
         keys = np.maximum.accumulate(np.maximum(stamps, newest))
-        head_ns, sample = (head_ns, sample) if n_rows else (int(keys[0]), distinct(stamps))
+        head_ns = head_ns if n_rows else int(keys[0])
         newest = int(keys[-1])
         n_rows += len(stamps)
         n_late += int(np.count_nonzero((stamps < keys) & (stamps != UNREADABLE)))
@@ -184,6 +188,7 @@ def _survey(path: Path, decoder: Decoder, span: _Span) -> Survey:
         inside = inside[inside != UNREADABLE]
         if len(inside):
             first_ns, last_ns = min(first_ns, int(inside.min())), max(last_ns, int(inside.max()))
+        sample = _more(sample, inside)
     n_broken = decoder.broken - broken_before
     return Survey(
         path,
@@ -231,13 +236,30 @@ def _sorted(batches: Iterator[BarColumns], batch_rows: int) -> Iterator[BarColum
         yield rows.take(order[start : start + batch_rows])
 
 
+def _more(sample: IntArray, stamps: IntArray) -> IntArray:
+    """Return a sample with what it lacks from a batch."""
+    return sample if len(sample) == SAMPLE_STAMPS else distinct(np.concatenate([sample, stamps]))
+
+
+def sample_of(
+    path: Path, tz: str | None, calendar: str, from_ns: Nanos | None = None, to_ns: Nanos | None = None
+) -> IntArray:
+    """Return some of the stamps of a data set, the first of the span in each file; dates as closes."""
+    span, decoder = _span(from_ns, to_ns), Decoder(tz, calendar, DAY_MIN)
+    samples = []
+    for file in data_files(path):
+        sample = np.empty(0, np.int64)
+        for stamps in decoder.stamps(file, BATCH_ROWS):
+            sample = _more(sample, stamps[span.holds(stamps)])
+            if len(sample) == SAMPLE_STAMPS:
+                break
+        samples.append(sample)
+    return np.unique(np.concatenate(samples))
+
+
 def bar_min_in(path: Path, tz: str | None, calendar: str) -> int | None:
     """Tell the size of the bars of a data set from its stamps; None where these do not say."""
-    decoder = Decoder(tz, calendar, is_daily=True)
-    heads = [
-        distinct(next(decoder.stamps(file, BATCH_ROWS), np.empty(0, np.int64))) for file in data_files(path)
-    ]
-    return bar_min_of(np.unique(np.concatenate(heads)), calendar)
+    return bar_min_of(sample_of(path, tz, calendar), calendar)
 
 
 def symbols_in(path: Path) -> tuple[str, ...]:

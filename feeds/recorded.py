@@ -121,7 +121,7 @@ def nothing_in_span(name: str, first_ns: Nanos, last_ns: Nanos) -> DataError:
     )
 
 
-def nothing_accepted(rejected: Mapping[str, int], name: str, first_row: str = "") -> DataError:
+def nothing_accepted(rejected: Mapping[str, int], name: str, first_row: str = "", *remarks: str) -> DataError:
     """Return the error for bars that are all rejected (D015).
 
     Parameters
@@ -132,12 +132,14 @@ def nothing_accepted(rejected: Mapping[str, int], name: str, first_row: str = ""
         Where they are.
     first_row : str
         Where the first of them stands, and how it reads.
+    *remarks : str
+        What else the bars look like.
     """
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(rejected.items()))
-    hint = "\n".join(
-        _WHY[reason] for reason, _ in sorted(rejected.items(), key=lambda one: -one[1]) if reason in _WHY
-    )
-    return DataError("D015", f"no bar was accepted: {reasons or 'none came'}", first_row or name, hint)
+    by_count = sorted(rejected.items(), key=lambda one: -one[1])
+    hints = [*(_WHY[reason] for reason, _ in by_count if reason in _WHY), *remarks]
+    what = f"no bar was accepted: {reasons or 'none came'}"
+    return DataError("D015", what, first_row or name, "\n".join(hints))
 
 
 def _batches(columns: BarColumns) -> Iterator[BarColumns]:

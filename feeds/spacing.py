@@ -10,16 +10,19 @@ import numpy as np
 from engine.errors import DataError
 from engine.events import DAY_NS, MINUTE_NS, BoolArray, IntArray
 from engine.sessions import Sessions
+from engine.vocabulary import counted
 from feeds.calendars import DAY_MIN, minutes_per_session, sessions_for
 
 #: Stamps of a file that are looked at; and the fewest distances that say anything, of minutes and of days.
-SAMPLE_STAMPS: Final = 1_024
+SAMPLE_STAMPS: Final = 2_048
 _MINUTES_MIN: Final = 10
 _DAYS_MIN: Final = 3
 #: Shares of distances that are the usual one, of stamps that must lie on its grid, or off another one.
 _USUAL_FRAC: Final = 0.5
 _ON_GRID_FRAC: Final = 0.9
 _OFF_GRID_FRAC: Final = 0.5
+#: Sessions with a stamp at their open that are no accident.
+_STARTS_MIN: Final = 2
 
 
 def distinct(stamps: IntArray) -> IntArray:
@@ -54,9 +57,9 @@ def bar_min_of(stamps: IntArray, calendar: str) -> int | None:
         return None
     days = int(stamps[0]) // DAY_NS - 1, int(stamps[-1]) // DAY_NS + 1
     sessions = sessions_for(calendar, *days, size_min)
-    fits = _on_grid(stamps, sessions)
-    if size_min == DAY_MIN:  # a date may be written as its midnight
-        fits |= sessions.locate_many(stamps)[0] < 0
+    fits = on_grid(stamps, sessions)
+    if size_min == DAY_MIN:  # a date may be written as its midnight, which some sessions contain
+        fits |= (sessions.locate_many(stamps)[0] < 0) | (stamps % DAY_NS == 0)
     return size_min if fits.mean() >= _ON_GRID_FRAC else None
 
 
@@ -69,11 +72,42 @@ def usual_distance_min(stamps: IntArray) -> tuple[int, int]:
     return int(values[counts.argmax()]), int(counts.sum())
 
 
-def check_bar_size(path: Path, stamps: IntArray, calendar: str, sessions: Sessions) -> None:
+def look_like_starts(stamps: IntArray, sessions: Sessions) -> bool:
+    """Whether stamps seem to mark the starts of bars: at opens of sessions, and never at their closes.
+
+    Good bars have no stamp at an open; those with hours before it have others outside the sessions, too.
+
+    Parameters
+    ----------
+    stamps : IntArray
+        Some of a data set, ns UTC.
+    sessions : Sessions
+
+    Examples
+    --------
+    >>> sessions = Sessions(np.arange(2), DAY_NS * np.arange(2), DAY_NS * np.arange(2) + 3 * MINUTE_NS)
+    >>> starts = sessions.stamps(0, 6)[0] - MINUTE_NS
+    >>> look_like_starts(starts, sessions), look_like_starts(starts + MINUTE_NS, sessions)
+    (True, False)
+    """
+    outside = stamps[sessions.locate_many(stamps)[0] < 0]
+    is_opened = np.isin(sessions.open_ns, outside)
+    is_closed = np.isin(sessions.close_ns, stamps)
+    return bool(
+        np.count_nonzero(is_opened) >= _STARTS_MIN
+        and not (is_opened & is_closed).any()
+        and np.isin(outside, sessions.open_ns).all()
+    )
+
+
+def check_bar_size(
+    path: Path, stamps: IntArray, calendar: str, sessions: Sessions, every_min: int | None = None
+) -> None:
     """Refuse bars of another size than a run was told.
 
     Shorter bars would be MALFORMED but for the last of each longer one, longer bars would leave nearly every
-    minute empty; neither fails by itself.
+    minute empty; neither fails by itself. Stamps cannot tell a bar of 30 minutes from one of a minute that
+    comes every 30: whoever has the latter says so.
 
     Parameters
     ----------
@@ -83,22 +117,30 @@ def check_bar_size(path: Path, stamps: IntArray, calendar: str, sessions: Sessio
     calendar : str
     sessions : Sessions
         With the size of bar that the run was told.
+    every_min : int or None
+        How far apart its bars are, where that is more than their size.
 
     Raises
     ------
     DataError
         D016.
     """
-    told_min = DAY_MIN if sessions.bar_min >= minutes_per_session(calendar) else sessions.bar_min
+    session_min = minutes_per_session(calendar)
+    told_min = DAY_MIN if sessions.bar_min >= session_min else sessions.bar_min
     found_min = bar_min_of(stamps, calendar)
     if found_min is None or found_min == told_min:
         return
-    if found_min < told_min and (~_on_grid(stamps, sessions)).mean() < _OFF_GRID_FRAC:
+    if found_min < told_min:
+        if (~on_grid(stamps, sessions)).mean() < _OFF_GRID_FRAC:
+            return
+        raise wrong_size(path, found_min, sessions.bar_min)
+    if every_min is not None and found_min == (DAY_MIN if every_min >= session_min else every_min):
         return
-    raise wrong_size(path, found_min, sessions.bar_min)
+    meant = f"\nIf they are {in_words(told_min)}, of which one comes every {found_min} minutes:"
+    raise wrong_size(path, found_min, sessions.bar_min, f"{meant}\n    [feed]  every_min = {found_min}")
 
 
-def wrong_size(path: Path, found_min: int, told_min: int | str) -> DataError:
+def wrong_size(path: Path, found_min: int, told_min: int, or_else: str = "") -> DataError:
     """Return the error for bars of another size (D016), with the setting that fits."""
     return DataError(
         "D016",
@@ -106,7 +148,7 @@ def wrong_size(path: Path, found_min: int, told_min: int | str) -> DataError:
         str(path),
         "Bars are read as what the configuration says they are: others are refused, or leave most of the "
         f"tape empty. Say so (for data check and screen: --bar-min {found_min}):\n"
-        f"    [universe]  bar_min = {found_min}",
+        f"    [universe]  bar_min = {found_min}{or_else}",
     )
 
 
@@ -118,12 +160,12 @@ def in_words(bar_min: int) -> str:
     """
     if bar_min == DAY_MIN:
         return "daily bars"
-    return f"bars of {bar_min} minute{'s' if bar_min > 1 else ''}"
+    return f"bars of {counted(bar_min, 'minute')}"
 
 
-def _on_grid(stamps: IntArray, sessions: Sessions) -> BoolArray:
+def on_grid(stamps: IntArray, sessions: Sessions) -> BoolArray:
     """Tell which stamps are ends of bars."""
     index, minute = sessions.locate_many(stamps)
-    is_close = stamps == sessions.close_ns[np.maximum(index, 0)]
-    on_grid: BoolArray = (index >= 0) & ((minute % sessions.bar_min == 0) | is_close)
-    return on_grid
+    is_close = np.isin(stamps, sessions.close_ns)
+    is_end: BoolArray = (index >= 0) & ((minute % sessions.bar_min == 0) | is_close)
+    return is_end

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.errors import ConfigError, DataError
-from engine.events import DAY_NS, IntArray
-from feeds.calendars import AROUND_THE_CLOCK, DAY_MIN, sessions_for, zone_of
-from feeds.spacing import wrong_size
+from engine.events import DAY_NS, BoolArray, IntArray
+from feeds.calendars import DAY_MIN, sessions_for, zone_of
+from feeds.spacing import on_grid, wrong_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,10 +25,8 @@ _ZONED = r"\d:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|z|UTC|[+-]\d{2}(:?\d{2})?)\s*$"
 #: A zone in another spelling: such a cell has one, and which is not known.
 _ODDLY_ZONED = r"[Tt ]\d.*([A-Za-z]|[+-][\d: ]*)\s*$"
 _DATE = r"^\s*\d{4}-\d{2}-\d{2}\s*$"
-#: Midnight as a vendor of daily bars writes a date, with or without a zone.
+#: Midnight as a vendor of daily bars may write a date, with or without a zone.
 _MIDNIGHT = r"^\s*\d{4}-\d{2}-\d{2}([T ]00:00(:00(\.0+)?)?\s*(Z|z|UTC|[+-]\d{2}(:?\d{2})?)?)?\s*$"
-#: Midnights that typed stamps of minutes may begin with.
-_MIDNIGHTS_MAX = 2
 _NUMBER = r"^\s*[+-]?\d+(\.\d*)?(e\d+)?\s*$"
 
 
@@ -67,20 +65,23 @@ class Stamps:
         Zone of stamps that carry none; stamps with a zone of their own keep it.
     calendar : str
         Its sessions tell which zone naive stamps probably have; that is proposed, not assumed.
-    is_daily : bool
-        A bar is a session: a date stands for its close, and so does a midnight, at which no session of an
-        exchange closes. A date without a session is given as its midnight.
+    bar_min : int
+        Minutes of a bar. Of daily bars a date stands for the close of its session; of shorter ones it would
+        be a guess, and is refused. A date without a session is given as its midnight.
     """
 
-    def __init__(self, path: Path, tz: str | None, calendar: str, *, is_daily: bool = False) -> None:
-        self._is_daily = is_daily
+    def __init__(self, path: Path, tz: str | None, calendar: str, bar_min: int = 1) -> None:
         self._path = path
         self._tz = tz
         self._calendar = calendar
+        self._bar_min = bar_min
         self._is_first = True
+        self._is_dated = False
 
     def read(self, column: Any) -> IntArray:
         """Return the instants of a batch, ``UNREADABLE`` where a cell is none.
+
+        The first batch tells for all whether the column holds dates.
 
         Raises
         ------
@@ -88,21 +89,48 @@ class Stamps:
             D005 for stamps without a zone, D006 for numbers and other things that are no stamps, D016 for
             dates unless a bar is a session.
         """
+        if self._is_first:
+            self._is_dated = self.holds_dates(column)
+            if self._is_dated and self._bar_min < DAY_MIN:
+                raise wrong_size(self._path, DAY_MIN, self._bar_min)
+        stamps = closes_of(days_in(column), self._calendar) if self._is_dated else self._instants(column)
+        self._is_first = False
+        return stamps
+
+    def holds_dates(self, column: Any) -> bool:
+        """Whether the cells name sessions rather than instants: dates, or midnights that end no bar.
+
+        A date says so itself. Midnights throughout are dates if fewer of them are ends of bars than are dates
+        of sessions: none at an exchange that closes in the evening, and around the clock all are ends. Where
+        Friday's bar ends with the day (24/5), ends include Saturdays, and dates Mondays.
+        """
+        days = days_in(column)
+        known = days[days > 0]
+        is_typed = not _is_text(column.type)
+        if not len(known) or 2 * len(known) <= len(days) - (column.null_count if is_typed else 0):
+            return False
+        if pa.types.is_date(column.type) or (not is_typed and _share(column, _DATE) > 0.5):
+            return True
+        has_zone = column.type.tz is not None if is_typed else _share(column, _ZONED) > 0.5
+        if has_zone or self._tz is not None:
+            stamps = self._instants(column)
+            stamps = stamps[(days > 0) & (stamps > 0)]
+        elif self._bar_min >= DAY_MIN:  # an instant needs a zone
+            return True
+        else:
+            stamps = known * DAY_NS
+        sessions = sessions_for(self._calendar, int(known.min()) - 1, int(known.max()) + 1, self._bar_min)
+        is_end, is_session = on_grid(stamps, sessions), np.isin(known, sessions.day)
+        return bool(np.count_nonzero(is_end) < np.count_nonzero(is_session))
+
+    def _instants(self, column: Any) -> IntArray:
         kind = column.type
-        if self._is_daily or self._is_first:
-            days = dates_of(column, with_midnights=self._is_daily and self._calendar != AROUND_THE_CLOCK)
-            if days is not None and self._is_daily:
-                return closes_of(days, self._calendar)
-            is_typed = pa.types.is_timestamp(kind)
-            if days is not None and (not is_typed or len(set(days)) > _MIDNIGHTS_MAX):
-                raise wrong_size(self._path, DAY_MIN, "less")
         if pa.types.is_timestamp(kind):
             stamps = self._typed(column)
         elif _is_text(kind):
             stamps = self._text(column)
         else:
             raise self._not_a_stamp(f"is of type {kind}", column)
-        self._is_first = False
         return np.where((stamps > 0) & (stamps < _LAST_NS), stamps, UNREADABLE)
 
     def _typed(self, column: Any) -> IntArray:
@@ -126,15 +154,15 @@ class Stamps:
         """Read cell by cell what the strict parser refused: no zone, odd spellings, rubbish."""
         import pandas as pd
 
-        is_zoned = _numpy(pc.fill_null(pc.match_substring_regex(column, _ZONED), False))
-        is_number = _numpy(pc.fill_null(pc.match_substring_regex(column, _NUMBER), False))
+        is_zoned = _matches(column, _ZONED)
+        is_number = _matches(column, _NUMBER)
         text = pd.Series(column.to_pandas(), dtype=object)
         if self._is_first and is_number.mean() > 0.5:
             raise self._not_a_stamp("holds numbers", column)
         stamps = np.full(len(text), UNREADABLE)
         zoned = pd.to_datetime(text[is_zoned], utc=True, format="ISO8601", errors="coerce")
         stamps[is_zoned] = nanos(zoned)
-        is_odd = _numpy(pc.fill_null(pc.match_substring_regex(column, _ODDLY_ZONED), False))
+        is_odd = _matches(column, _ODDLY_ZONED)
         is_bare = ~(is_zoned | is_number | is_odd)
         bare = pd.to_datetime(text[is_bare], format="ISO8601", errors="coerce")
         # Within a file that has zones, a stamp without one is a damaged row, not another convention.
@@ -178,50 +206,47 @@ class Stamps:
         return int(np.count_nonzero(index >= 0))
 
     def _not_a_stamp(self, what: str, column: Any) -> DataError:
-        return DataError(
-            "D006",
-            f'column "ts" {what}: {_first_cell(column)}',
-            where=str(self._path),
-            detail="A number could be seconds, milliseconds or nanoseconds, start or end of the minute; it "
-            "is not guessed.\nWrite the END of each minute with its zone, for example 2026-01-05T14:31:00Z, "
-            "or convert the file once:  astra data import",
-        )
+        hint = "Write the END of each minute with its zone, for example 2026-01-05T14:31:00Z"
+        if self._path.suffix == ".parquet":
+            hint += ", or as timestamps with a zone. What else it could mean is not guessed."
+        elif what == "holds numbers":
+            hint += ". The unit of a number is not guessed; say it once, s, ms, us or ns:\n"
+            hint += "    astra data import --date-format ms"
+        else:
+            hint += ". Another form is not guessed; say it once:\n"
+            hint += '    astra data import --date-format "%d/%m/%Y %H:%M"'
+        return DataError("D006", f'column "ts" {what}: {_first_cell(column)}', str(self._path), hint)
 
 
-def dates_of(column: Any, *, with_midnights: bool) -> IntArray | None:
-    """Return dates as days since 1970-01-01, -1 where a cell is none; None for a column of instants.
-
-    Stamps without a zone that are midnights throughout are dates; with one, ``with_midnights`` decides.
-    """
+def days_in(column: Any) -> IntArray:
+    """Return dates, and midnights as dates of their zone, as days since 1970-01-01; -1 for other cells."""
     kind = column.type
-    if not len(column):
-        return None
+    none = np.full(len(column), UNREADABLE)
     if pa.types.is_date(kind):
-        return _numpy(column.cast(pa.date32()).cast(pa.int32()).fill_null(UNREADABLE)).astype(np.int64)
-    if pa.types.is_timestamp(kind) and (kind.tz is None or with_midnights):
+        days = _numpy(column.cast(pa.date32()).cast(pa.int32()).fill_null(UNREADABLE)).astype(np.int64)
+    elif pa.types.is_timestamp(kind):
         local = column if kind.tz is None else pc.local_timestamp(column)
         try:
-            nanos_ = _numpy(local.cast(pa.timestamp("ns")).cast(pa.int64()).fill_null(UNREADABLE))
+            clock_ns = _numpy(local.cast(pa.timestamp("ns")).cast(pa.int64()).fill_null(UNREADABLE))
         except pa.ArrowInvalid:  # years beyond 2262
-            return None
-        is_date = (nanos_ % DAY_NS == 0) | (nanos_ == UNREADABLE)
-        return np.where(nanos_ > 0, nanos_ // DAY_NS, UNREADABLE) if is_date.all() else None
-    if _is_text(kind):
-        pattern = _MIDNIGHT if with_midnights else _DATE
-        is_date = _numpy(pc.fill_null(pc.match_substring_regex(column, pattern), False))
-        if is_date.mean() <= 0.5:
-            return None
+            return none
+        days = np.where(clock_ns % DAY_NS == 0, clock_ns // DAY_NS, UNREADABLE)
+    elif _is_text(kind):
+        is_midnight = _matches(column, _MIDNIGHT)
+        if not is_midnight.any():
+            return none
         import pandas as pd
 
-        text = pd.Series(column.to_pandas(), dtype=object).where(is_date).str.strip().str.slice(0, 10)
-        days = pd.to_datetime(text, format="%Y-%m-%d", errors="coerce")
-        return np.where(days.notna(), days.to_numpy("datetime64[D]").astype(np.int64), UNREADABLE)
-    return None
+        text = pd.Series(column.to_pandas(), dtype=object).where(is_midnight).str.strip().str.slice(0, 10)
+        read = pd.to_datetime(text, format="%Y-%m-%d", errors="coerce")
+        days = np.where(read.notna(), read.to_numpy("datetime64[D]").astype(np.int64), UNREADABLE)
+    else:
+        return none
+    return np.where((days > 0) & (days < _LAST_NS // DAY_NS), days, UNREADABLE)
 
 
 def closes_of(days: IntArray, calendar: str) -> IntArray:
     """Return the closes of sessions by their days since 1970-01-01; midnight where a day has no session."""
-    days = np.where((days > 0) & (days < _LAST_NS // DAY_NS), days, UNREADABLE)
     known = days[days > 0]
     if not len(known):
         return np.full(len(days), UNREADABLE)
@@ -231,6 +256,14 @@ def closes_of(days: IntArray, calendar: str) -> IntArray:
     is_session = np.isin(days, sessions.day)
     stamps[is_session] = sessions.close_ns[row[is_session]]
     return np.where(days > 0, stamps, UNREADABLE)
+
+
+def _matches(column: Any, pattern: str) -> BoolArray:
+    return _numpy(pc.fill_null(pc.match_substring_regex(column, pattern), False))
+
+
+def _share(column: Any, pattern: str) -> float:
+    return float(_matches(column, pattern).mean())
 
 
 def _is_text(kind: Any) -> bool:

@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import gzip
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +47,11 @@ class CurveTable(msgspec.Struct, frozen=True):
     is_blank: BoolArray
     n_broken: int
 
+    def since(self, row: int) -> CurveTable:
+        """Return the table without the rows before this one."""
+        later = {name: getattr(self, name)[row:] for name in ("day", "yield_pct", "is_blank")}
+        return msgspec.structs.replace(self, **later)
+
 
 def tenor_code(text: str) -> tuple[str, float] | None:
     """Return the code and the years of a tenor, however it is written; None for anything else.
@@ -62,8 +68,14 @@ def tenor_code(text: str) -> tuple[str, float] | None:
     return f"{float(found['n']):g}{'M' if is_month else 'Y'}", float(found["n"]) / (12.0 if is_month else 1.0)
 
 
-def read_curve(path: Path) -> CurveTable:
+def read_curve(path: Path, column_of: Callable[[str], tuple[str, float] | None] = tenor_code) -> CurveTable:
     """Read ``Date,"5 YR","7 YR",...`` in percent, newest or oldest row first; plain or gzipped CSV.
+
+    Parameters
+    ----------
+    path : Path
+    column_of : callable
+        Code and years of a column by its name; None for a column that is not read.
 
     Raises
     ------
@@ -79,7 +91,7 @@ def read_curve(path: Path) -> CurveTable:
     rows = [row for row in lines if row]
     if len(rows) < 2:
         raise DataError("D001", f"{path.name} holds no curves", str(path))
-    date_column, tenors = _header(rows[0], path)
+    date_column, tenors = _header(rows[0], path, column_of)
     days, cells, n_broken = [], [], 0
     for row in rows[1:]:
         day = _day(row[date_column]) if len(row) == len(rows[0]) else None
@@ -108,9 +120,11 @@ _LAYOUT: Final = (
 )
 
 
-def _header(names: list[str], path: Path) -> tuple[int, list[tuple[float, str, int]]]:
+def _header(
+    names: list[str], path: Path, column_of: Callable[[str], tuple[str, float] | None]
+) -> tuple[int, list[tuple[float, str, int]]]:
     """Return the column of dates, and years, code and column of every tenor, shortest first."""
-    found = [(code[1], code[0], k) for k, name in enumerate(names) if (code := tenor_code(name)) is not None]
+    found = [(code[1], code[0], k) for k, name in enumerate(names) if (code := column_of(name)) is not None]
     dates = [k for k, name in enumerate(names) if name.strip().lower() == "date"]
     codes = [code for _, code, _ in found]
     if len(dates) != 1 or not found or len(set(codes)) < len(codes):

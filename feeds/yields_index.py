@@ -8,7 +8,8 @@ older, at the yield of its remaining life on today's curve, y = y(T - Delta):
 
 which is the price with accrued interest of a bond that pays twice a year. Carry, roll-down and the change of
 the curve are all in it, and nothing is expanded: to second order it is 1 + c Delta - D dy + C dy^2 / 2. A
-financed index takes off repo Delta, actual/360: it is what a position on borrowed money earns.
+financed index takes off repo Delta, actual/360, at the repo of yesterday: it is what a position on borrowed
+money earns.
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ class CurveIndex(msgspec.Struct, frozen=True):
 
 
 class _Past(msgspec.Struct, frozen=True):
-    """The last believed yield of each tenor, its day and index; and a jump that waits for confirmation."""
+    """The last believed yield of each tenor, its day, index and repo; a jump that waits for confirmation."""
 
     yield_pct: FloatArray
     day: FloatArray
     level: FloatArray
+    repo_pct: FloatArray
     waiting_pct: FloatArray
 
 
@@ -94,20 +96,20 @@ def curve_index(table: CurveTable, jump_max_pct: float, repo_pct: FloatArray | N
     table : CurveTable
     jump_max_pct : float
         Percentage points.
-    repo_pct : FloatArray, shape (n_tenors,), or None
-        Rate that the index is financed at; None for total return.
+    repo_pct : FloatArray, shape (n_tenors,) or (n_rows, n_tenors), or None
+        Rate that the index is financed at, from the row's day until the next; None for total return.
     """
     n = table.maturity_years.size
     nothing = np.full(n, np.nan)
-    daily_repo = np.zeros(n) if repo_pct is None else repo_pct / 100.0 / _MONEY_MARKET_DAYS
-    past = after = _Past(nothing, nothing, nothing, nothing)
+    repo = np.broadcast_to(0.0 if repo_pct is None else repo_pct, table.yield_pct.shape)
+    past = after = _Past(nothing, nothing, nothing, nothing, nothing)
     level = np.full(table.yield_pct.shape, np.nan)
     is_refused = np.zeros(table.yield_pct.shape, dtype=bool)
     for row, (day, quoted) in enumerate(zip(table.day.tolist(), table.yield_pct, strict=True)):
         is_first = row == 0 or day != table.day[row - 1]
         past = after if is_first else past
         here, is_refused[row], found = _step(
-            past, table.maturity_years, float(day), quoted, jump_max_pct, daily_repo
+            past, table.maturity_years, float(day), quoted, jump_max_pct, repo[row]
         )
         level[row] = here
         after = found if is_first else after
@@ -120,7 +122,7 @@ def _step(
     day: float,
     quoted_pct: FloatArray,
     jump_max_pct: float,
-    daily_repo: FloatArray,
+    repo_pct: FloatArray,
 ) -> tuple[FloatArray, BoolArray, _Past]:
     """Return today's levels, which yields were refused, and the past as tomorrow sees it."""
     is_there = np.isfinite(quoted_pct)
@@ -133,7 +135,8 @@ def _step(
         curve = np.where(is_good, quoted_pct, np.nan)
         days = day - past.day
         sold_at = on_curve(np.maximum(years - days / _YEAR_DAYS, 0.0), years, curve)
-        grown = past.level * (growth(past.yield_pct, sold_at, years, days) - daily_repo * days)
+        financing = past.repo_pct / 100.0 / _MONEY_MARKET_DAYS * days
+        grown = past.level * (growth(past.yield_pct, sold_at, years, days) - financing)
         level = np.where(is_good, np.where(np.isnan(past.level), _INDEX_START, grown), np.nan)
     return (
         level,
@@ -142,6 +145,7 @@ def _step(
             np.where(is_good, quoted_pct, past.yield_pct),
             np.where(is_good, day, past.day),
             np.where(is_good, level, past.level),
+            np.where(is_good, repo_pct, past.repo_pct),
             np.where(is_refused, quoted_pct, np.where(is_there, np.nan, past.waiting_pct)),
         ),
     )

@@ -259,6 +259,8 @@ def _document(options: type[BaseModel]) -> type[HeldBook]:
 
 
 _SHAPE = 'Write {"symbols": ["AAA"], "holdings_usd": [1000000], "covariance_daily": [[0.0004]]} and so on.'
+#: Fields that the shape is about; a fault of another is not explained by it.
+_SHAPED = {"symbols", "holdings_usd", "covariance_daily", "history_return_frac"}
 _DAYS = "Give daily returns as history_return_frac in the file, oldest first, or daily closes with --history."
 
 
@@ -273,8 +275,11 @@ def _fault(detail: Any, fields: type[BaseModel]) -> ConfigError:
         hint = f"Did you mean {near[0]}?" if near else f"Known fields: {known}."
         return ConfigError("C053", f'unknown field "{where}"', where, hint)
     message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "value_error" and (not where or message.startswith(where)):
-        return ConfigError("C054", message, where or message.split()[0], _SHAPE)
+    subject = path[0] if path else message.split()[0]
+    meaning = fields.model_fields[subject].description if subject in fields.model_fields else None
+    hint = _SHAPE if subject in _SHAPED else meaning or ""
     if detail["type"] == "value_error":
-        return ConfigError("C054", f"{where} {message}", where, _SHAPE)
-    return ConfigError("C054", f"{where}: {message.lower()}, was {detail['input']!r}", where, _SHAPE)
+        what = message if message.startswith(where) else f"{where} {message}"
+        return ConfigError("C054", what, where or subject, hint)
+    what = f"{where}: {message[:1].lower()}{message[1:]}, was {detail['input']!r:.60}"
+    return ConfigError("C054", what, where, hint)

@@ -100,13 +100,16 @@ class RiskGate:
         if verdict.reason:
             weights = _holdings_usd(change, change.target) / equity_usd
             return TargetRefused(ts_ns, verdict.reason, tuple(weights.tolist()))
-        granted = legs.part_way(change.held, change.target, verdict.scale)
+        granted, scale = change.target, 1.0
+        if not verdict.is_whole:
+            granted = legs.part_way(change.held, change.target, verdict.scale)
+            scale = float(verdict.scale.max())
         weights = _holdings_usd(change, granted) / equity_usd
         return TargetApproved(
             ts_ns,
             tuple(granted.tolist()),
             tuple(weights.tolist()),
-            float(verdict.scale.max()),
+            scale,
             verdict.var_upper_usd,
             is_flatten,
         )
@@ -132,13 +135,15 @@ class RiskGate:
         if change.market.reason:
             return _refuse(change, RISK_UNKNOWN)
         layout = change.layout
-        may_move, reason = measurable(
+        may_move = np.empty(len(change.target))
+        reason = measurable(
             change.target,
             layout.leg_symbol,
             layout.leg_sleeve,
             layout.n_sleeves,
             change.price_usd,
             change.market.known,
+            may_move,
         )
         allowed = change
         if reason:
@@ -149,13 +154,15 @@ class RiskGate:
                 return _refuse(change, _WHY_NOT[reason])
 
         def upper(scale: float) -> float:
-            return self._upper(
-                allowed, legs.part_way(allowed.held, allowed.target, np.full(len(may_move), scale))
+            holdings_usd = np.empty(len(change.price_usd))
+            legs.holdings_part_way(
+                allowed.held, allowed.target, scale, layout.leg_symbol, change.price_usd, holdings_usd
             )
+            return self._model.measure(holdings_usd, change.market).var_upper_usd
 
         scale, upper_usd = largest_scale(upper, self._budget_usd)
         if scale > _SCALE_TOLERANCE:
-            return Verdict(may_move * scale, upper_usd)
+            return Verdict(may_move if scale == 1.0 else may_move * scale, upper_usd)
         if math.isnan(upper_usd):
             return _refuse(change, RISK_UNKNOWN)
         if upper_usd > self._budget_usd:  # the book itself is above: what only reduces it may pass
@@ -168,7 +175,8 @@ class RiskGate:
         """Grant what lowers VaR and grows no position: the whole basket, or sleeve by sleeve in order."""
         held_usd = self._upper(change, change.held)
         target_usd = self._upper(change, change.target)
-        if is_flatten and _is_common_cut(change):
+        is_unknown = math.isnan(held_usd) or math.isnan(target_usd)
+        if is_flatten and _is_common_cut(change, within_lots=is_unknown):
             return Verdict(np.ones(len(change.held)), target_usd)
         if target_usd < held_usd and not _grows(change, change.held, change.target):
             return Verdict(np.ones(len(change.held)), target_usd)
@@ -270,7 +278,8 @@ def measurable(
     n_sleeves: int,
     price_usd: FloatArray,
     known: BoolArray,
-) -> tuple[FloatArray, int]:
+    may_move: FloatArray,
+) -> int:
     """Find the sleeves whose target holds no symbol that risk cannot measure.
 
     Parameters
@@ -281,12 +290,12 @@ def measurable(
     n_sleeves : int
     price_usd : FloatArray, shape (n_symbols,)
     known : BoolArray, shape (n_symbols,)
+    may_move : FloatArray, shape (n_legs,)
+        Written: 1 for the legs of such sleeves, 0 for all others.
 
     Returns
     -------
-    may_move : FloatArray, shape (n_legs,)
-        1 for the legs of such sleeves, 0 for all others.
-    reason : int
+    int
         Index into ``_WHY_NOT`` of the gravest obstacle, 0 for none.
     """
     blocked = np.zeros(n_sleeves, dtype=np.bool_)
@@ -297,11 +306,9 @@ def measurable(
         if target[leg] != 0.0 and not (known[symbol] and is_priced):
             blocked[leg_sleeve[leg]] = True
             reason = max(reason, 1 if known[symbol] else 2)
-    may_move = np.ones(target.size)
     for leg in range(target.size):
-        if blocked[leg_sleeve[leg]]:
-            may_move[leg] = 0.0
-    return may_move, reason
+        may_move[leg] = 0.0 if blocked[leg_sleeve[leg]] else 1.0
+    return reason
 
 
 def _grows(change: Change, held: FloatArray, target: FloatArray) -> bool:
@@ -313,12 +320,23 @@ def _grows(change: Change, held: FloatArray, target: FloatArray) -> bool:
     return not bool(np.where(before == 0.0, np.abs(after) <= tolerance, is_within).all())
 
 
-def _is_common_cut(change: Change) -> bool:
-    """Whether every net position is cut by one fraction: this lowers VaR whatever Σ is, known or not."""
-    before, after = change.layout.net(change.held), change.layout.net(change.target)
-    largest = int(np.argmax(np.abs(before)))
-    if not before[largest] or not np.isfinite(before).all():
+def _is_common_cut(change: Change, *, within_lots: bool) -> bool:
+    """Whether every net position is cut by one fraction: this lowers VaR whatever Σ is, known or not.
+
+    With ``within_lots`` a position may be cut less, by no more than a lot for each of its legs.
+    """
+    layout = change.layout
+    before, after = layout.net(change.held), layout.net(change.target)
+    if not (before.any() and np.isfinite(before).all()) or _grows(change, change.held, change.target):
         return False
-    kept = after[largest] / before[largest]
-    tolerance = _POSITION_TOLERANCE * (1.0 + np.abs(before))
-    return bool(0.0 <= kept < 1.0 and (np.abs(after - kept * before) <= tolerance).all())
+    is_held = before != 0.0
+    size = np.abs(before[is_held])
+    along = after[is_held] * np.sign(before[is_held])
+    tolerance = _POSITION_TOLERANCE * (1.0 + size)
+    slack, over = tolerance, tolerance
+    if within_lots:
+        n_legs = np.bincount(layout.leg_symbol[change.held != 0.0], minlength=len(before))[is_held]
+        lot = layout.lot[is_held]
+        slack, over = tolerance + n_legs * lot, tolerance + np.maximum(n_legs - 1, 0) * lot
+    kept_min, kept_max = ((along - slack) / size).max(), ((along + over) / size).min()
+    return bool(kept_min <= kept_max and kept_min < 1.0 and (along < size).any())

@@ -3,6 +3,8 @@
 Returns over the horizon are multivariate t with d degrees of freedom, scaled to the covariance Σ: one
 chi-square stretches all names of a scenario at once, so that large losses come together. A ten-day sum of
 daily t returns has thinner tails than this, hence the figure is on the safe side (docs/maths/risk_models.md).
+Towards d = 2 the variance moves into jumps too rare for any quantile, so that VaR falls to nothing: d is at
+least 3.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ class StudentTVarOptions(GaussianVarOptions):
     """Options of ``student_t``: those of ``gaussian``, and how fat the tails are."""
 
     freedom: float = Field(
-        default=5.0, gt=2, le=1_000, description="Degrees of freedom; above 2, for there to be a variance."
+        default=5.0,
+        ge=3,
+        le=1_000,
+        description="Degrees of freedom. Under 3 at unit variance the 99% quantile falls, towards 0 at 2.",
     )
 
     def law(self) -> Law:

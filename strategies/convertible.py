@@ -1,8 +1,9 @@
 """Convertible bonds against their stock: long volatility where a bond is priced for less than it is worth.
 
 The price of a bond implies a volatility (``strategies/convertible_bond.py``). Where that is below the fair
-one by ``entry_vol_frac``, the bond is bought and delta shares of the stock are sold; when delta has moved by
-``delta_band``, the side is said again, and the stock alone trades. docs/maths/convertible.md.
+one by ``entry_vol_frac``, and the price by what such volatility is worth, the bond is bought and delta shares
+of the stock are sold; when delta has moved by ``delta_band``, the side is said again, and the stock alone
+trades. docs/maths/convertible.md.
 """
 
 from __future__ import annotations
@@ -65,6 +66,12 @@ class ConvertibleOptions(BaseModel):
     exit_vol_frac: float = Field(
         0.01, ge=0.0, lt=1.0, description="Leave when it implies no less than that below the fair one."
     )
+    vega_min_frac: float = Field(
+        0.1,
+        gt=0.0,
+        le=2.0,
+        description="A point of volatility counts in full where it is worth so many percent of the price.",
+    )
     delta_band: float = Field(
         0.05, gt=0.0, lt=1.0, description="Hedge again when delta has moved by this share of the shares."
     )
@@ -102,8 +109,9 @@ class Convertible:
     """The strategy; its spreads are bond over stock, in the order of the configuration.
 
     The hedge is delta shares at the implied volatility: b = dP/dS S / P, with P the bond's clean quote. In
-    outlooks and signals ``z`` is how cheap the bond is in volatility points, ``beta`` dP/dS, ``alpha`` the
-    price at the fair volatility and ``innovation`` what the quote is below it.
+    outlooks and signals ``z`` is how cheap the bond is in volatility points, no more of them than its price
+    shows, ``beta`` dP/dS, ``alpha`` the price at the fair volatility and ``innovation`` what the quote is
+    below it.
 
     Parameters
     ----------
@@ -158,7 +166,7 @@ class Convertible:
 
     def outlook(self) -> Outlook:
         """Return the view after the last bar; a bond without a fair price is expected to earn nothing."""
-        implied, delta, fair = self._values
+        _, delta, fair = self._values
         bond, stock = self._prices
         ratio = delta * stock / bond
         days = np.maximum(self._days, 1.0)
@@ -167,7 +175,7 @@ class Convertible:
         earned = (cheap * ahead_days / days + drift * ahead_days / _DAYS_PER_YEAR) / (1.0 + ratio)
         return Outlook(
             side=self._side,
-            z=np.where(self._is_seen, _POINTS * (self._vol - implied), np.nan),
+            z=np.where(self._is_seen, _POINTS * self._cheap_frac, np.nan),
             beta=delta,
             alpha=fair,
             innovation=np.where(self._is_seen, fair - bond, np.nan),
@@ -176,6 +184,17 @@ class Convertible:
             expected_return_frac=np.where(np.isfinite(earned), earned, 0.0),
             frozen_usd_ratio=np.where(self._side != 0.0, self._hedged * stock / bond, ratio),
         )
+
+    @property
+    def _cheap_frac(self) -> FloatArray:
+        """Volatility that the bonds are priced below what is fair, as far as the prices show it.
+
+        Where volatility hardly moves a price, as under a call, the price implies any: then what it is below
+        the fair price counts, at ``vega_min_frac``.
+        """
+        implied, _, fair = self._values
+        shown = np.maximum(fair / self._prices[0] - 1.0, 0.0) / self._options.vega_min_frac
+        return np.asarray(np.minimum(self._vol - implied, shown), dtype=np.float64)
 
     def _drift_frac(self, bond: FloatArray, ratio: FloatArray) -> FloatArray:
         """Return what a fair hedged bond gains in price, per year and USD of it: what it costs to carry.
@@ -251,7 +270,7 @@ class Convertible:
         """Move the side or the hedge of bond ``k``; nothing while a number that it takes is unknown."""
         options = self._options
         implied, delta, _ = self._values[:, k].tolist()
-        cheap = self._vol.item(k) - implied
+        cheap = self._cheap_frac.item(k)
         is_leaving_time = bool(self._days[k] <= options.leave_days)
         if self._side[k] == 0.0:
             is_cheap = cheap > options.entry_vol_frac and VOL_MIN_FRAC < implied < VOL_MAX_FRAC

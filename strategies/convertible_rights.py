@@ -33,9 +33,9 @@ class Call(BaseModel):
     price: float = Field(gt=0.0, le=1_000.0, description="Clean, for 100 of face.")
     trigger_frac: float | None = Field(
         None,
-        gt=0.0,
+        ge=1.0,
         le=10.0,
-        description="Only where the stock is above this share of the conversion price (1.3); absent: always.",
+        description="Only where the stock is above so many conversion prices (1.3); absent: always.",
     )
 
 

@@ -9,6 +9,19 @@ from engine.kernel import kernel
 
 
 @kernel
+def last_prices(ring: FloatArray, slot: int, k: int) -> tuple[float, float]:
+    """Return y and x of the last minute in which pair ``k`` had both, NaN if none; see `forecast`."""
+    capacity = ring.shape[1]
+    n_pairs = ring.shape[0] // 2
+    j = slot
+    for _ in range(capacity):
+        if not (math.isnan(ring[k, j]) or math.isnan(ring[n_pairs + k, j])):
+            break
+        j = j - 1 if j > 0 else capacity - 1
+    return ring[k, j], ring[n_pairs + k, j]
+
+
+@kernel
 def forecast(
     ring: FloatArray, slot: int, k: int, b: float, a: float, horizon_min: float, is_log: bool
 ) -> tuple[float, float, float]:
@@ -24,7 +37,8 @@ def forecast(
     Parameters
     ----------
     ring : FloatArray, shape (2 n_pairs + 1, capacity)
-        Rows y of every pair, x of every pair, and 1 at the first minute of a session; NaN where missing.
+        Rows y of every pair, x of every pair, and 1 where the step into the minute is over night and nights
+        are special (``PairTape``); NaN where missing.
     slot : int
         Column of the last minute; the one after it is the oldest.
     k : int
@@ -42,13 +56,7 @@ def forecast(
     """
     capacity = ring.shape[1]
     n_pairs = ring.shape[0] // 2
-    j = slot
-    for _ in range(capacity):
-        if not (math.isnan(ring[k, j]) or math.isnan(ring[n_pairs + k, j])):
-            break
-        j = j - 1 if j > 0 else capacity - 1
-    last_y = ring[k, j]
-    last_x = ring[n_pairs + k, j]
+    last_y, last_x = last_prices(ring, slot, k)
     last = last_y - b * last_x - a
     if math.isnan(last):
         return 0.0, last_y, last_x
@@ -137,6 +145,7 @@ def look_ahead(
     frozen: FloatArray,
     horizon_min: float,
     is_log: bool,
+    is_weighed: bool,
     out: FloatArray,
 ) -> None:
     """Forecast every pair, with frozen coefficients where a side is held.
@@ -148,13 +157,16 @@ def look_ahead(
     beta, alpha, side : FloatArray, shape (n_pairs,)
     frozen : FloatArray, shape (3, n_pairs)
         Beta, alpha and USD ratio of the last change of side.
+    is_weighed : bool
+        Whether anybody weighs expected returns; they take nearly all of the time.
     out : FloatArray, shape (3, n_pairs)
-        Written: expected return, USD ratio of now, and USD ratio frozen while a side is held.
+        Written: expected return (NaN unless weighed), USD ratio of now, and that frozen while a side is held.
     """
     for k in range(beta.size):
         is_held = side[k] != 0.0
         b = frozen[0, k] if is_held else beta[k]
         a = frozen[1, k] if is_held else alpha[k]
-        out[0, k], last_y, last_x = forecast(ring, slot, k, b, a, horizon_min, is_log)
+        last_y, last_x = last_prices(ring, slot, k)
+        out[0, k] = forecast(ring, slot, k, b, a, horizon_min, is_log)[0] if is_weighed else math.nan
         out[1, k] = beta[k] if is_log else beta[k] * last_x / last_y
         out[2, k] = frozen[2, k] if is_held else out[1, k]

@@ -93,7 +93,8 @@ class KalmanPairsOptions(PairRules):
     session_open: Literal["inflate", "skip", "none"] | None = Field(
         None,
         description="First observation of a session: inflate alpha's variance, predict only, or like any "
-        'other. The first two never signal on it. Default "inflate"; "none" around the clock.',
+        'other. The first two never signal on it. Default "inflate"; "none" around the clock and with one or '
+        "two bars a session.",
     )
 
     @model_validator(mode="after")

@@ -66,6 +66,8 @@ class PairBook:
         self._frozen: FloatArray = np.full((3, n_pairs), np.nan)
         self._found: FloatArray = np.zeros((n_pairs, 2))
         self._quiet: FloatArray = tape.prices[OPEN]
+        self._ref_y: FloatArray = tape.prices[REF_Y]
+        self._ref_x: FloatArray = tape.prices[REF_X]
         self._z = reading.z
         self.enabled: FloatArray = self._sides[ENABLED]
 
@@ -95,7 +97,7 @@ class PairBook:
     def outlook(self) -> Outlook:
         """Return the view after the last minute."""
         reading = self._reading
-        prices = self._tape.prices
+        ref_y, ref_x = self._ref_y, self._ref_x
         side = self._sides[SIDE]
         ahead = np.empty((3, side.size))
         look_ahead(
@@ -107,15 +109,16 @@ class PairBook:
             self._frozen,
             self._context.horizon_bars,
             self._is_log,
+            self._context.is_return_weighed,
             ahead,
         )
         return Outlook(
             side=side,
             z=self._z,
-            beta=reading.beta * (prices[REF_Y] / prices[REF_X]),
-            alpha=reading.alpha * prices[REF_Y],
-            innovation=reading.innovation * prices[REF_Y],
-            innovation_var=reading.innovation_var * prices[REF_Y] ** 2,
+            beta=reading.beta * (ref_y / ref_x),
+            alpha=reading.alpha * ref_y,
+            innovation=reading.innovation * ref_y,
+            innovation_var=reading.innovation_var * (ref_y * ref_y),
             usd_ratio=ahead[1],
             expected_return_frac=ahead[0],
             frozen_usd_ratio=ahead[2],
@@ -131,13 +134,12 @@ class PairBook:
         self._frozen[:] = state["frozen"]
 
     def _signal(self, ts_ns: Nanos, k: int, expected_return_frac: float) -> Signal:
-        prices = self._tape.prices
         return Signal(
             ts_ns,
             self._context.name,
             self._spreads[k].name,
             SIDES[int(self._sides[SIDE, k])],
             self._z.item(k),
-            self._reading.beta.item(k) * (prices.item((REF_Y, k)) / prices.item((REF_X, k))),
+            self._reading.beta.item(k) * (self._ref_y.item(k) / self._ref_x.item(k)),
             expected_return_frac,
         )

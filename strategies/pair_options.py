@@ -143,8 +143,12 @@ def window_bars(
 
 
 def has_no_nights(context: StrategyContext) -> bool:
-    """Whether no step between bars differs from the others: around the clock, or with a bar a session."""
-    return context.session_min >= 1440 or context.session_bars == 1
+    """Whether no step between bars differs much from the others: around the clock, or with long bars.
+
+    A night matters beside a minute. The step into a bar that is a session, or half of one, is a night and
+    that bar: setting it apart would set every step apart, or every other one.
+    """
+    return context.session_min >= 1440 or context.session_bars <= 2
 
 
 def pair_spreads(pairs: tuple[str, ...], context: StrategyContext) -> tuple[Spread, ...]:

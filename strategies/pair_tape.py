@@ -67,8 +67,8 @@ def gather(
     prices : FloatArray, shape (PRICE_ROWS, n_pairs)
         Written: rows Y and X, OPEN and PENDING; REF_Y and REF_X where they are NaN.
     ring : FloatArray, shape (2 n_pairs + 1, capacity)
-        Written at the current slot: y of every pair, x of every pair, 1 if the minute opens a session.
-        It keeps opening observations that the model does not see.
+        Written at the current slot: y of every pair, x of every pair, 1 if the minute opens a session and
+        opens are special. It keeps opening observations that the model does not see.
     clock : IntArray, shape (CLOCK_SIZE,)
         Written: SESSION, SLOT (of this minute), SLICES.
     session, minute : int
@@ -109,7 +109,7 @@ def gather(
         prices[OPEN, k] = is_open
         prices[Y, k] = y
         prices[X, k] = x
-    ring[2 * n_pairs, slot] = 1.0 if opens else 0.0
+    ring[2 * n_pairs, slot] = 1.0 if opens and mode != PLAIN else 0.0
     clock[SESSION] = session
     clock[SLOT] = slot
     clock[SLICES] += 1

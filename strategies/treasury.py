@@ -1,6 +1,7 @@
 """Treasury relative value: each tenor outright, long or short where carry and roll-down beat repo and cost.
 
-The yields come from quotes, ``100 - yield_pct`` (``UST5Y.Q`` beside ``UST5Y``). What a long $1 of a tenor is
+The yields come from quotes, ``100 - yield_pct`` (``UST5Y.Q`` beside ``UST5Y``), and so may repo
+(``UST5Y.R``): then it is what the feed charges, day by day. What a long $1 of a tenor is
 expected to earn over the horizon, on an unchanged curve, with duration D of a par bond:
 
     edge = y h/365 - D (y(T - h) - y(T)) - repo h/360
@@ -50,8 +51,13 @@ class TreasuryOptions(BaseModel):
     quote_suffix: str = Field(
         ".Q", description='Of the symbol that quotes 100 - yield; "": the tenor itself, as of rate futures.'
     )
-    repo_pct: float | dict[str, float] = Field(
-        description="Rate of financing, percent a year, actual/360: of every tenor, or by symbol."
+    repo_pct: float | dict[str, float] | None = Field(
+        None, description="Rate of financing, percent a year, actual/360: of every tenor, or by symbol."
+    )
+    repo_suffix: str | None = Field(
+        None,
+        min_length=1,
+        description='Instead of repo_pct: of the symbol that quotes 100 - repo; ".R" of the feed "yields".',
     )
     horizon_days: float = Field(gt=0.0, le=3_660.0, description="Calendar days that carry accrues.")
     cost_bp: float = Field(ge=0.0, description="One-way cost that an edge must beat, basis points.")
@@ -61,7 +67,8 @@ class TreasuryOptions(BaseModel):
     @property
     def symbols(self) -> tuple[str, ...]:
         """Tenors, and their quotes."""
-        return tuple(dict.fromkeys([*self.tenors, *(name + self.quote_suffix for name in self.tenors)]))
+        ends = ["", self.quote_suffix, *([self.repo_suffix] if self.repo_suffix else [])]
+        return tuple(dict.fromkeys(name + end for end in ends for name in self.tenors))
 
     @model_validator(mode="after")
     def _is_a_curve(self) -> Self:
@@ -69,6 +76,9 @@ class TreasuryOptions(BaseModel):
         years = list(self.tenors.values())
         if min(years) <= 0.0 or len(set(years)) < len(years):
             raise ValueError(f"tenors must have different, positive maturities, was {years}")
+        if (self.repo_pct is None) == (self.repo_suffix is None):
+            said = "both were given" if self.repo_suffix else "neither was given"
+            raise ValueError(f"financing needs repo_pct or repo_suffix, one of the two: {said}")
         if isinstance(self.repo_pct, dict) and set(self.repo_pct) != set(self.tenors):
             raise ValueError(f"repo_pct must have one rate a tenor ({', '.join(self.tenors)})")
         return self
@@ -101,9 +111,8 @@ class Treasury:
         self._price = [context.symbols.index(name) for name in tenors]
         self._quote = [context.symbols.index(name + options.quote_suffix) for name in tenors]
         self._years = np.array([options.tenors[name] for name in tenors])
-        repo = options.repo_pct
-        rates_pct = [repo[name] if isinstance(repo, dict) else repo for name in tenors]
-        self._repo_frac = np.array(rates_pct) / 100.0 * options.horizon_days / _MONEY_MARKET_DAYS
+        self._repo_quote = [context.symbols.index(name + (options.repo_suffix or "")) for name in tenors]
+        self._repo_pct = _rates(options, tenors)
         self._to_horizon = context.horizon_days / options.horizon_days if context.is_horizon_weighed else 1.0
         self._side: FloatArray = np.zeros(len(tenors))
         self._yield_pct: FloatArray = np.full(len(tenors), np.nan)
@@ -113,6 +122,9 @@ class Treasury:
         close = slice_.bars[CLOSE]
         is_priced = np.isfinite(close[self._price])
         self._yield_pct = np.where(is_priced, 100.0 - close[self._quote], np.nan)
+        if self._options.repo_suffix is not None:
+            quoted = 100.0 - close[self._repo_quote]
+            self._repo_pct = np.where(np.isfinite(quoted), quoted, self._repo_pct)
         edge, side = self._edge_frac(), self._side
         is_seen, cost = np.isfinite(edge), self._options.cost_bp / _BP
         enters = is_seen & (side == 0.0) & (np.abs(edge) > cost)
@@ -148,13 +160,15 @@ class Treasury:
         )
 
     def state(self) -> State:
-        """Return sides and the last curve."""
-        return {"side": self._side.copy(), "yield_pct": self._yield_pct.copy()}
+        """Return sides, the last curve and the repo rates."""
+        kept = {"side": self._side, "yield_pct": self._yield_pct, "repo_pct": self._repo_pct}
+        return {name: value.copy() for name, value in kept.items()}
 
     def restore(self, state: State) -> None:
         """Continue from `state`."""
         self._side = state["side"].copy()
         self._yield_pct = state["yield_pct"].copy()
+        self._repo_pct = state["repo_pct"].copy()
 
     def _edge_frac(self) -> FloatArray:
         """Return what a long $1 is expected to earn over the horizon; NaN without a yield."""
@@ -163,4 +177,13 @@ class Treasury:
         if options.roll_down:
             duration = par_duration_years(y, self._years)
             carry = carry - duration * roll_pct(y, self._years, options.horizon_days) / 100.0
-        return np.asarray(carry - self._repo_frac, dtype=np.float64)
+        repo = self._repo_pct / 100.0 * options.horizon_days / _MONEY_MARKET_DAYS
+        return np.asarray(carry - repo, dtype=np.float64)
+
+
+def _rates(options: TreasuryOptions, tenors: Sequence[str]) -> FloatArray:
+    """Return the given rate of each tenor, percent; NaN where it is still to be quoted."""
+    given = options.repo_pct
+    if given is None:
+        return np.full(len(tenors), np.nan)
+    return np.array([given[name] if isinstance(given, dict) else given for name in tenors], dtype=np.float64)

@@ -60,7 +60,7 @@ class ZscorePairsOptions(PairRules):
     session_open: Literal["skip", "none"] | None = Field(
         None,
         description="Whether the first observation of a session is left out of regression, z and signals. "
-        'Default "skip"; "none" around the clock.',
+        'Default "skip"; "none" around the clock and with one or two bars a session.',
     )
     admission: Literal["engle_granger", "off"] = Field(
         "engle_granger", description="Only pairs that a cointegration test admits may signal."

@@ -2,8 +2,10 @@
 
 Convention: commands stand in fenced ``console`` blocks, on lines that begin with ``$ ``; lines that begin
 with ``> `` continue the command above, all others show output. The blocks of a document run in order,
-as one visit: files and the working directory carry over. The info string may say ``exit=2`` for a block
-whose last command ends with that status, or ``skip="why"`` for one too long, or too destructive, to run here.
+as one visit: files and the working directory carry over. A block that says ``file=NAME`` is the whole of
+that file, to be pasted as it stands; it is written where the visit has got to. The info string may say
+``exit=2`` for a block whose last command ends with that status, or ``skip="why"`` for one too long, or too
+destructive, to run here.
 """
 
 from __future__ import annotations
@@ -79,6 +81,11 @@ def consoles(path: Path) -> list[Block]:
     return [block for block in blocks(path) if block.language == "console"]
 
 
+def steps(path: Path) -> list[Block]:
+    """List what a reader of a document does in order: types commands, and writes files."""
+    return [block for block in blocks(path) if block.language == "console" or "file" in block.options]
+
+
 def _scratch(folder: Path) -> dict[str, str]:
     """Fill a folder as a reader would find the repository, and return the environment to run in."""
     for name in BESIDE:
@@ -107,7 +114,7 @@ def visit() -> Iterator[int]:
 
 
 def run(block: Block, folder: Path, environment: dict[str, str], group: int) -> Path:
-    """Type the commands of a block into a shell of a process group; return the folder it ends in.
+    """Type the commands of a block into a shell of a process group, or write its file; return the folder.
 
     Raises
     ------
@@ -117,6 +124,9 @@ def run(block: Block, folder: Path, environment: dict[str, str], group: int) -> 
     ends_in = folder / ".ends-in"
     script = "\n".join(["trap 'pwd > \"$ENDS_IN\"' EXIT", "set -euo pipefail", *block.commands])
     start = Path(ends_in.read_text().strip()) if ends_in.exists() else folder
+    if "file" in block.options:
+        (start / block.options["file"]).write_text("\n".join([*block.body, ""]), encoding="utf-8")
+        return start
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=start,
@@ -144,7 +154,7 @@ def test_commands_of_the_documents_run(path: Path, tmp_path: Path) -> None:
     """The first command a newcomer copies must work; nothing costs more trust than one that does not."""
     environment = _scratch(tmp_path)
     with visit() as group:
-        for block in consoles(path):
+        for block in steps(path):
             if "skip" not in block.options:
                 run(block, tmp_path, environment, group)
 
@@ -162,7 +172,9 @@ def test_no_command_escapes() -> None:
     ]
     empty = [place(b.path, b.line) for b in everything if b.language == "console" and not b.commands]
     unknown = [
-        place(block.path, block.line) for block in everything if block.options.keys() - {"exit", "skip"}
+        place(block.path, block.line)
+        for block in everything
+        if block.options.keys() - {"exit", "skip", "file"}
     ]
     assert strays + empty + unknown == []
 
@@ -204,16 +216,18 @@ def test_blocks_run_as_one_visit(tmp_path: Path) -> None:
     document = tmp_path / "visit.md"
     document.write_text(
         "```console\n$ mkdir there && cd there\nsome output\n$ cat > note <<X\n> two words\n> X\n```\n"
-        "text\n```toml\nkey = 1\n```\n"
-        "```console exit=3\n$ grep -q 'two words' note\n$ exit 3\n```\n"
+        "text\n```toml file=keys.toml\nkey = 1\n```\n"
+        "```toml\nkey = 2\n```\n"
+        "```console exit=3\n$ grep -q 'two words' note\n$ grep -qx 'key = 1' keys.toml\n$ exit 3\n```\n"
     )
-    first, second = consoles(document)
+    first, file, second = steps(document)
     environment = _scratch(tmp_path)
     with visit() as group:
         assert run(first, tmp_path, environment, group) == tmp_path / "there"
-        assert (second.line, second.options) == (12, {"exit": "3"})
+        assert run(file, tmp_path, environment, group) == tmp_path / "there"
+        assert (second.line, second.options) == (15, {"exit": "3"})
         run(second, tmp_path, environment, group)
-        with pytest.raises(AssertionError, match=r"visit\.md:12 ended with 3, not 0"):
+        with pytest.raises(AssertionError, match=r"visit\.md:15 ended with 3, not 0"):
             run(second._replace(options={}), tmp_path, environment, group)
 
 

@@ -12,7 +12,7 @@ from engine.app.config import Config
 from engine.app.epochs import end_epoch
 from engine.app.plugins import is_recorded
 from engine.app.resolved import config_hash
-from engine.app.source import files_of_strategies, fingerprint_of, open_source, span_of
+from engine.app.source import fingerprint_of, further_files, open_source, span_of
 from engine.app.state_folder import StateFolder
 from engine.app.wiring import build_loop, read_history
 from engine.clock import Clock, wall_ns
@@ -204,6 +204,6 @@ def hash_of(config: Config) -> str:
     if is_recorded(config.feed.kind):
         digest.update(fingerprint_of(config).encode())
     history = [] if config.risk.history is None else [config.risk.history]
-    for path in (*history, *files_of_strategies(config)):
+    for path in (*history, *further_files(config)):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import structlog
 
 from engine.app.assembly import Assembly
@@ -11,8 +13,9 @@ from engine.app.inbox import Inbox
 from engine.app.lasting_halt import LastingHalt
 from engine.app.replay import Listener
 from engine.app.state_folder import StateFolder
-from engine.app.terminal_text import config_option, opening
+from engine.app.terminal_text import asked, config_option, opening, shown
 from engine.app.undelivered import told_again
+from engine.commands import Keys
 from engine.events import SECOND_NS, HaltRequested, TradingState
 from engine.ports import Arrival
 from engine.vocabulary import STATE_MISMATCH, STATE_RECOMPUTED
@@ -38,7 +41,9 @@ def take_over(state: StateFolder, parts: Assembly, inbox: Inbox, halt: LastingHa
         inbox.urge(Arrival(HaltRequested(now_ns, "CLOCK_JUMP", detail)))
 
 
-def announce(config: Config, parts: Assembly, servers: tuple[str, ...], terminal: Listener) -> None:
+def announce(
+    config: Config, parts: Assembly, servers: tuple[str, ...], terminal: Listener, keys: Keys
+) -> None:
     """Say on the terminal and in the log what runs, and what was found; ``servers`` were started for it."""
     found, tape, status = parts.recovered, parts.tape, parts.loop.status
     instance, epoch = config.operator.instance, parts.identity.epoch
@@ -58,7 +63,9 @@ def announce(config: Config, parts: Assembly, servers: tuple[str, ...], terminal
         snapshot_seq=found.snapshot_seq,
         torn_bytes=found.torn_bytes,
     )
-    terminal.on_notes(opening(instance, config_option(config.source.name), servers, status))
+    option, obeys = config_option(config.source.name), keys != Keys()
+    where = asked(shown(config.daemon.state_dir), option, os.getpid(), obeys=obeys)
+    terminal.on_notes([*where, *opening(instance, option, servers, status)])
     if status.trading_state is TradingState.HALTED:
         _log.warning("halted", reason=status.halt_reason, halt_id=status.halt_id)
     for server in servers:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 from engine.app.config import Config, load
 from engine.app.config_tables import FundingTable
 from engine.app.source import open_source
-from engine.app.verbs.options import bad_argument, no_configuration, read_json
+from engine.app.verbs.options import bad_argument, in_file, no_configuration, read_json
 from engine.app.wiring import instruments_of, quotes_of
 from engine.carry import Funding
 from engine.errors import AstraError, ConfigError, DataError, Errors
@@ -111,7 +111,8 @@ def read_priced_book(path: Path, overrides: Sequence[str] | None = None) -> Pric
         return asyncio.run(_of_config(load(path, overrides or ())))
     if overrides:
         raise no_configuration(path)
-    return book_of(read_json(path))
+    with in_file(path):
+        return book_of(read_json(path))
 
 
 def book_of(document: Any) -> PricedBook:
@@ -140,6 +141,8 @@ def _fault(detail: Any) -> ConfigError:
         what = f"{where} is missing"
     elif kind == "extra_forbidden":
         what = f"{where} is not a key of a book file"
+    elif kind == "too_short":
+        what = f"{where} must have at least one, was {detail['input']!r:.60}"
     elif kind == "value_error":
         what = f"{where} {str(detail['msg']).removeprefix('Value error, ')}"
     else:

@@ -16,10 +16,12 @@ from engine.app.addresses import MQTT_PASSWORD, REDIS_PASSWORD, is_loopback
 from engine.app.config import Config
 from engine.app.config_origin import count_given
 from engine.app.config_tables import DAEMON
+from engine.app.contradictions import contradictions
 from engine.app.keys import HALT_KEY, OPERATOR_KEY, keys_of
 from engine.app.mistakes import find_mistakes
 from engine.app.opening import open_run
 from engine.app.plugins import is_recorded
+from engine.app.repo_level import repo_mistakes
 from engine.app.sinks import APPRISE_URLS
 from engine.app.source import Source, span_of
 from engine.app.state_folder import StateFolder
@@ -31,6 +33,7 @@ from engine.commands import Keys
 from engine.events import DAY_NS
 from engine.ports import DailyHistory
 from engine.secret import secret
+from engine.vocabulary import counted
 from feeds.live_options import YahooOptions
 from feeds.recorded import nothing_accepted
 
@@ -68,14 +71,19 @@ def check_all(config: Config) -> Iterator[Checked]:
     n_keys, n_given = count_given(config)
     yield Checked(config.source.name, "ok", f"({n_keys} keys, {n_given} given, the others default)")
     source, closes = _opened(config)
-    measured = measure(config, source, closes)
+    measured, gross_usd = measure(config, source, closes)
     yield from _data(config, source)
     yield from _history(config, closes)
     sizes = [(one.name, len(getattr(one.options, "pairs", ()))) for one in config.strategy]
-    names = (f"{name} ({n_pairs} pairs)" if n_pairs else name for name, n_pairs in sizes)
+    names = (f"{name} ({counted(n_pairs, 'pair')})" if n_pairs else name for name, n_pairs in sizes)
     yield Checked("strategies", "ok", ", ".join(names))
     yield Checked("allocator", "ok" if config.allocator.options else "off", config.allocator.kind)
-    for mistake in find_mistakes(config, measured):
+    mistakes = (
+        *find_mistakes(config, measured, gross_usd),
+        *repo_mistakes(config, source),
+        *contradictions(config, source),
+    )
+    for mistake in mistakes:
         yield Checked(mistake.name, "mind", mistake.text)
     if _is_for_live(config):
         yield from _live(config)
@@ -191,12 +199,15 @@ def _history(config: Config, history: DailyHistory | None) -> Iterator[Checked]:
         days = getattr(config.risk, "window_days", 0)
         if days:
             yield Checked(
-                "daily closes", "mind", f"none: {config.risk.model} knows no symbol for {days} sessions"
+                "daily closes",
+                "mind",
+                f"none: {config.risk.model} knows no symbol for {counted(days, 'session')}",
             )
         yield from _halts_at_once(held)
         return
     is_seen = np.any(np.isfinite(history.close_usd), axis=0).tolist()
-    text = f"{sum(is_seen)} of {len(config.symbols)} symbols, {len(history.days)} days before the bars"
+    days = counted(len(history.days), "day")
+    text = f"{sum(is_seen)} of {counted(len(config.symbols), 'symbol')}, {days} before the bars"
     yield Checked(config.risk.history.name, "ok", text)
     seen = {symbol for symbol, one in zip(history.symbols, is_seen, strict=True) if one}
     yield from _halts_at_once([symbol for symbol in held if symbol not in seen])
@@ -222,7 +233,8 @@ def _data(config: Config, source: Source | None) -> Iterator[Checked]:
     from feeds.files import FileOptions
 
     if not isinstance(options, FileOptions):
-        text = f"{config.feed.kind}: {source.feed.n_rows:,} bars, {source.n_sessions:,} sessions"
+        rows, sessions = counted(source.feed.n_rows, "bar"), counted(source.n_sessions, "session")
+        text = f"{config.feed.kind}: {rows}, {sessions}"
         yield Checked(shown(path), "ok", text)
         return
     from feeds.check import check, report_lines
@@ -237,7 +249,8 @@ def _data(config: Config, source: Source | None) -> Iterator[Checked]:
     unused = [one for one in report.symbols if one.symbol not in config.symbols]
     if unused:
         bars = sum(one.bars for one in unused)
-        others.append(f"{bars:,} bars of {len(unused)} symbols that this run does not use")
+        symbols = counted(len(unused), "symbol")
+        others.append(f"{counted(bars, 'bar')} of {symbols} that this run does not use")
     for line in others:
         yield Checked("", "", line)
 

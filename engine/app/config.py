@@ -20,6 +20,7 @@ from pydantic import BaseModel, PrivateAttr, ValidationError
 from engine.app import config_arguments, config_errors, presets
 from engine.app.config_errors import Fault, Source
 from engine.app.config_faults import faults_of
+from engine.app.config_repo import repo_faults
 from engine.app.config_risk import owners_in_risk, table_of
 from engine.app.config_tables import (
     DAEMON,
@@ -45,10 +46,11 @@ from engine.app.config_tables import (
 from engine.app.plugins import registry
 from engine.app.toml_text import Path_
 from engine.errors import ConfigError
+from engine.layout import ACCOUNT_CURRENCY
 
 _CAPITAL_FRAC_MAX = 20.0
 #: Keys that hold paths: a relative one starts from the folder of the configuration file.
-PATH_KEYS = ("path", "dir", "history", "deals", "state_dir", "ca_file", "cert_file", "key_file")
+PATH_KEYS = ("path", "dir", "history", "deals", "repo", "state_dir", "ca_file", "cert_file", "key_file")
 
 
 class Config(Table):
@@ -340,9 +342,12 @@ def _contradictions(config: Config) -> Iterator[Fault]:
             yield Fault("C011", ("instruments", symbol), f'"{symbol}" is not in the universe', note)
         if table.kind == "future":
             yield from _carried_in_its_price(symbol, table)
+        yield from _converted_by_itself(symbol, table)
     if len(set(listed)) < len(listed):
         repeated = sorted({symbol for symbol in listed if listed.count(symbol) > 1})
         yield Fault("C011", ("universe", "symbols"), f"universe.symbols names {', '.join(repeated)} twice")
+    options = [(k, table.options) for k, table in enumerate(config.strategy)]
+    yield from repo_faults(config.feed.options, options)
 
 
 def _is_after(first: str, last: str) -> bool:
@@ -358,3 +363,12 @@ def _carried_in_its_price(symbol: str, table: InstrumentTable) -> Iterator[Fault
         what = f"instruments.{symbol}.{key} must be left out: {symbol} is a future"
         why = "Nobody borrows a future, and it pays nothing: its carry, dividends included, is in its price."
         yield Fault("C011", ("instruments", symbol, key), what, "", why, is_key=True)
+
+
+def _converted_by_itself(symbol: str, table: InstrumentTable) -> Iterator[Fault]:
+    """Refuse a rate in its own currency: EURUSD times EURUSD is no price."""
+    currency = table.currency
+    if currency != ACCOUNT_CURRENCY and symbol in {currency + ACCOUNT_CURRENCY, ACCOUNT_CURRENCY + currency}:
+        what = f'instruments.{symbol}.currency must be {ACCOUNT_CURRENCY}, was "{currency}"'
+        why = f"{symbol} is the rate that turns {currency} into {ACCOUNT_CURRENCY}, and cannot turn itself."
+        yield Fault("C011", ("instruments", symbol, "currency"), what, "", why)

@@ -24,7 +24,7 @@ def apply(
     document : dict
         Tables by name.
     overrides : sequence of str
-        ``section.key=value``.
+        ``section.key=value``; without a value the key is left out.
     data : Path or None
         Bars to read instead.
     typed_as : mapping of str to str
@@ -45,7 +45,7 @@ def apply(
 
 
 def _override(document: dict[str, Any], text: str) -> Path_:
-    """Apply one ``key=value`` to the document; return the path it changed."""
+    """Apply one ``key=value`` to the document, or ``key=``, which takes the key out; return the path."""
     key, equals, value = text.partition("=")
     try:
         path = toml_text.parse_key(key.strip())
@@ -75,8 +75,20 @@ def _override(document: dict[str, Any], text: str) -> Path_:
         if not isinstance(node, dict | list):
             raise ConfigError("C010", f"{dotted(real)} is a value, not a table", f"--set {text}")
     last: str | int = _index(node, str(path[-1]), text) if isinstance(node, list) else path[-1]
-    node[last] = parsed
+    if value.strip():
+        node[last] = parsed
+    else:
+        _remove(node, last, text)
     return (*real, last)
+
+
+def _remove(node: dict[str, Any] | list[Any], key: str | int, text: str) -> None:
+    """Take a key out; one that is not there was probably mistyped."""
+    if isinstance(node, list) or key not in node:
+        what = f'--set "{text}" has no value, and there is no key of this name to leave out'
+        hint = 'Give a value, or "" for an empty text:  --set strategy.0.quote_suffix=\'""\''
+        raise ConfigError("C010", what, f"--set {text}", hint)
+    del node[key]
 
 
 def _index(items: list[Any], part: str, text: str) -> int:

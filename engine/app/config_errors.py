@@ -161,6 +161,8 @@ def unknown_key(path: Path_, known: Sequence[str], elsewhere: Mapping[str, str])
         if note
         else "\n".join([_UNKNOWN_WHY, *textwrap.wrap(f"Known here: {', '.join(known)}", 100)])
     )
+    if note.startswith(f"it belongs in {table_name(path[:-1])} with "):
+        why += f"\nTo leave it out for once:  --set {dotted(path)}="
     return Fault("C001", path, what, note, why, is_key=True)
 
 
@@ -207,13 +209,14 @@ def no_config(path: Path) -> ConfigError:
     if inside.is_file():
         what = f"{path} is a folder, and a configuration is a file"
         return ConfigError("C008", what, str(path), f"There is one in it: {inside}")
-    return ConfigError(
-        "C008",
-        f"there is no configuration at {path}",
-        "",
-        "A run is described by a TOML file; without CONFIG the command reads ./astra.toml.\n"
-        "make one, with sample data:  astra init demo && cd demo",
-    )
+    from engine.app.demo import FOLDER
+
+    hint = "make one, with sample data:  astra init demo && cd demo"
+    demo = path.parent / FOLDER / "astra.toml"
+    if demo.is_file():
+        hint = f"that of astra run --demo is {demo}:  astra status --config {demo}, and so halt, alerts, ..."
+    why = "A run is described by a TOML file; without CONFIG the command reads ./astra.toml."
+    return ConfigError("C008", f"there is no configuration at {path}", "", f"{why}\n{hint}")
 
 
 def symbols_absent(

@@ -27,11 +27,14 @@ _WRITE_AS = {
     "decimal": "a number",
 }
 _BOUNDS = {
-    "greater_than": ("must be greater than", "gt"),
-    "greater_than_equal": ("must be at least", "ge"),
-    "less_than": ("must be less than", "lt"),
-    "less_than_equal": ("must be at most", "le"),
+    "greater_than": ("be greater than", "gt"),
+    "greater_than_equal": ("be at least", "ge"),
+    "less_than": ("be less than", "lt"),
+    "less_than_equal": ("be at most", "le"),
 }
+
+#: Patterns of keys, in words.
+_FORMS = {"^[A-Z]{3}$": 'three capital letters, like "EUR"'}
 
 
 def faults_of(
@@ -119,11 +122,9 @@ def _translate(error: ErrorDetails, path: Path_, known: Sequence[str], elsewhere
         return unknown_key(path, known, elsewhere)
     if kind == "missing":
         return Fault("C014", path, f'missing key "{path[-1]}" in {table_name(path[:-1])}')
-    if kind in _BOUNDS:
-        words, key = _BOUNDS[kind]
-        return Fault("C004", path, f"{name} {words} {context[key]:g}, was {was}")
-    if kind == "finite_number":
-        return Fault("C004", path, f"{name} must be a finite number, was {was}")
+    if ruled := _rule(kind, context):
+        code, rule = ruled
+        return Fault(code, path, f"{name} must {rule}, was {was}")
     if kind in {"literal_error", "enum"}:
         choices = str(context["expected"]).replace("'", '"')
         near = nearest(str(error["input"]), re.findall(r'"([^"]*)"', choices))
@@ -138,6 +139,24 @@ def _translate(error: ErrorDetails, path: Path_, known: Sequence[str], elsewhere
         )
     message = error["msg"][:1].lower() + error["msg"][1:]
     return Fault("C005", path, f"{name}: {message}, was {was}")
+
+
+def _rule(kind: str, context: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Say what a value must do to pass a bound, a length or a pattern, after the code of the fault."""
+    if kind in _BOUNDS:
+        words, key = _BOUNDS[kind]
+        return "C004", f"{words} {context[key]:g}"
+    if kind == "finite_number":
+        return "C004", "be a finite number"
+    if kind == "string_pattern_mismatch":
+        form = context["pattern"]
+        return "C005", f"be {_FORMS.get(form, f'of the form {form}')}"
+    if kind.endswith(("too_short", "too_long")):
+        key, bound = ("min_length", "at least") if kind.endswith("short") else ("max_length", "at most")
+        noun = "character" if kind.startswith("string") else "item"
+        n = int(context[key])
+        return "C005", f"have {bound} {n:,} {noun}{'' if n == 1 else 's'}"
+    return None
 
 
 def _unmet_rule(reason: str, path: Path_, known: Sequence[str]) -> Fault:

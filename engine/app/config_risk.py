@@ -29,7 +29,7 @@ def risk_models() -> dict[str, Plugin[RiskModel]]:
         C009 as ``engine.app.plugins.registry``, and for a model whose options do not extend
         ``risk.var.VarOptions``, or use what is a key of [risk] already.
     """
-    models = {**REGISTRY, **registry("risk_models")}
+    models = {**REGISTRY, **registry("risk_models")}  # the first of both decides the order
     for name, plugin in models.items():
         _check(name, plugin.options)
     return models

@@ -9,6 +9,7 @@ from engine.app import run_files
 from engine.app.attribution import strategies_of
 from engine.app.config import Config
 from engine.app.journal_tools import check_config, rebuild
+from engine.app.plugins import weighs_returns
 from engine.app.risk_at_end import risk_at_end
 from engine.app.statistics import EquityStatistics, periods_per_year
 from engine.clock import stopwatch_s, wall_ns
@@ -44,7 +45,8 @@ def export(root: Path, config: Config, out: Path | None, argv: list[str]) -> Pat
     folder = run_files.make_folder(config, out)
     statistics = EquityStatistics(periods_per_year(config.universe.calendar, config.universe.bar_min))
     bus, trace = loop.bus, config.output.trace
-    tables = RunFolder(folder, config.symbols, bus.strategies, trace, statistics.update, bus.desk)
+    is_weighed = weighs_returns(config.allocator.kind)
+    tables = RunFolder(folder, config.symbols, bus.strategies, trace, statistics.update, bus.desk, is_weighed)
 
     def on_step(seq: int, record: Record, events: list[Event]) -> None:
         tables.on_step(seq, record, events, loop.status.trading_state)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from engine.errors import ConfigError
+from engine.vocabulary import counted
 
 CONFIG_NAME = "astra.toml"
 SAMPLE_NAME = "data/sample.csv.gz"
@@ -59,7 +62,14 @@ trace = false                   # true also writes every slice of every spread
 """
 
 
-def scaffold(folder: Path) -> Iterator[str]:
+class Created(msgspec.Struct, frozen=True):
+    """A file that was written, and what is in it."""
+
+    path: Path
+    text: str
+
+
+def scaffold(folder: Path) -> Iterator[Created]:
     """Create a folder with a configuration and synthetic bars.
 
     Parameters
@@ -69,8 +79,8 @@ def scaffold(folder: Path) -> Iterator[str]:
 
     Yields
     ------
-    str
-        A line about each file, when it has been written.
+    Created
+        Each file, when it has been written.
 
     Raises
     ------
@@ -91,7 +101,8 @@ def scaffold(folder: Path) -> Iterator[str]:
 
     sample.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(TEMPLATE, encoding="utf-8")
-    yield f"created {config}   paper, limit $150,000, pairs JPM/C, GS/MS and KO/PEP"
+    yield Created(config, "paper, limit $150,000, pairs JPM/C, GS/MS and KO/PEP")
     options = SimulatedOptions.model_validate({})
     n_bars = write(options, sample)
-    yield f"created {sample}   {options.sessions} sessions of SYNTHETIC 1-minute bars ({n_bars:,} rows)"
+    text = f"{counted(options.sessions, 'session')} of SYNTHETIC 1-minute bars ({n_bars:,} rows)"
+    yield Created(sample, text)

@@ -11,6 +11,7 @@ import msgspec
 
 from engine.app.assembly import hash_of, timetable
 from engine.app.config import Config
+from engine.app.other_config import explained
 from engine.app.wiring import build_loop, read_history
 from engine.commands import Keys
 from engine.disk import OS_DISK
@@ -167,7 +168,8 @@ def check_config(identity: Identity, config: Config, root: Path) -> None:
     """Refuse (``J011``) another configuration than the journal of ``root`` was written under."""
     if identity.config_hash != hash_of(config):
         hint = "Give the configuration that the journal was written with."
-        raise JournalError("J011", "the journal was written under another configuration", str(root), hint)
+        error = JournalError("J011", "the journal was written under another configuration", str(root), hint)
+        raise explained(error, root, config)
 
 
 def _state_at(seq: int, root: Path, loop: Loop, before: Snapshot | None) -> bytes:

@@ -235,7 +235,7 @@ class LiveRun:
                 obeying = self._obey(commands, shown)
                 self._feeding.append(group.create_task(obeying, name="commands"))
             self._watch_signals()
-            announce(self._config, parts, self._links.started, self._terminal)
+            announce(self._config, parts, self._links.started, self._terminal, self._keys)
             self._phase = view.phase = Phase.RUNNING
             self._systemd.ready()
             await stepping

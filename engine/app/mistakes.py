@@ -16,6 +16,8 @@ import msgspec
 from engine.app.config import Config
 from engine.app.config_tables import CostsTable
 from engine.app.entry_sizes import LegSize
+from engine.app.render import percent
+from feeds.calendars import minutes_per_session
 
 #: More gross than this many times equity is paid for with interest.
 GROSS_FRAC: Final = 2.0
@@ -64,17 +66,28 @@ class Measured(msgspec.Struct, frozen=True):
     legs: tuple[LegSize, ...] = ()
 
 
-def find_mistakes(config: Config, measured: Sequence[Measured]) -> Iterator[Mistake]:
+def find_mistakes(
+    config: Config, measured: Sequence[Measured], opening_gross_usd: float = 0.0
+) -> Iterator[Mistake]:
     """Look for every mistake that is known here, in the order in which a desk should mind them."""
     shares = {one.name: one.capital_frac for one in config.strategy if one.capital_frac is not None}
+    options = config.allocator.options
+    gross_max_frac = getattr(options, "gross_max_frac", None)
     yield from no_costs(config.costs)
-    yield from over_leveraged(getattr(config.allocator.options, "gross_max_frac", None), [*shares.values()])
-    yield from empty_book(config.allocator.options)
+    yield from over_leveraged(gross_max_frac, [*shares.values()])
+    yield from opens_over_leveraged(opening_gross_usd / config.book.equity_usd, gross_max_frac)
+    yield from empty_book(options)
+    if hasattr(options, "trade_aversion"):
+        session_min = minutes_per_session(config.universe.calendar)
+        yield from short_horizon(options, min(config.universe.bar_min, session_min))
     for one in config.strategy:
         own = [m for m in measured if m.strategy == one.name]
         yield from small_entry(one.name, one.options)
         yield from not_cointegrated(one.name, own)
         yield from entry_below_costs(one.name, own, config.costs)
+        if one.kind == "correlation" and hasattr(options, "trade_aversion"):
+            text = f'{one.name}: expects no return, so {config.allocator.kind} holds nothing; "direct" does'
+            yield Mistake("no forecast", text)
         yield from less_than_a_lot(one.name, own)
 
 
@@ -105,6 +118,37 @@ def over_leveraged(gross_max_frac: float | None, shares_frac: Sequence[float]) -
             "not every strategy can use its share"
         )
         yield Mistake("capital", text)
+
+
+def opens_over_leveraged(opening_gross_frac: float, gross_max_frac: float | None) -> Iterator[Mistake]:
+    """Mind an opening book above the cap of the allocator, or above twice equity.
+
+    Examples
+    --------
+    >>> [one.text for one in opens_over_leveraged(2.12, None)]
+    ['the book opens at 2.12x equity: above 2x interest eats what small edges earn']
+    """
+    opens = f"the book opens at {opening_gross_frac:.2f}x equity"
+    if gross_max_frac is not None and opening_gross_frac > gross_max_frac:
+        text = f"{opens}, gross_max_frac is {gross_max_frac:g}: the first rebalance sells, whatever it costs"
+        yield Mistake("opening book", text)
+    elif opening_gross_frac > GROSS_FRAC:
+        yield Mistake("opening book", f"{opens}: above {GROSS_FRAC:g}x interest eats what small edges earn")
+
+
+def short_horizon(options: object, bar_min: int) -> Iterator[Mistake]:
+    """Mind a horizon shorter than a bar: what reverts in days is asked to pay for the way in within minutes.
+
+    ``bar_min`` counts minutes of the session: a daily bar of XNYS has 390.
+    """
+    horizon_min = getattr(options, "horizon_min", bar_min)
+    if horizon_min < bar_min:
+        text = (
+            f"horizon_min is {horizon_min:g}, a bar has {bar_min}: the whole way in is weighed against what "
+            f"{percent(horizon_min / bar_min, 0)} of a bar is expected to bring, so little or nothing may be "
+            f"bought; set it to the half-life, {10 * bar_min} for 10 bars"
+        )
+        yield Mistake("horizon", text)
 
 
 def empty_book(options: object) -> Iterator[Mistake]:

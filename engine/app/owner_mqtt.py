@@ -6,6 +6,9 @@ that is heard once only, and then not again for a lease, is that of an engine wh
 waits until its own claim has come back, and a while longer: of two that claim together each hears the other
 (it listened before it spoke), and the name that sorts first stays.
 
+A broker that was restarted may have forgotten what it retained, and its owner takes a moment to be back. So
+whoever did not own the name before listens for longer than an owner takes (``_NEWCOMER_S``), and hears it.
+
 This rests on time, as a comparison would not: a claim must reach the others within ``_SETTLE_S``. Where that
 failed both believe for a second that they own the name; then each hears the other, and both halt.
 """
@@ -28,8 +31,13 @@ from engine.links import MqttLink
 
 #: How often the owner says its name.
 _RENEW_S: Final = 1.0
-#: How long a broker may take to pass on what is retained, or what others publish.
+#: How long a broker may take to answer, and to pass on what is retained, or what others publish.
 _SETTLE_S: Final = 1.0
+#: Between attempts to reach a broker that is away, at most.
+_RETRY_S: Final = 1.0
+#: How long a newcomer listens. An owner that lost the broker may wait in vain for an answer of the broker
+#: that went, then for its next attempt; it is back, listens, and is heard.
+_NEWCOMER_S: Final = _SETTLE_S + _RETRY_S + _SETTLE_S + _SETTLE_S
 _RELEASE_MAX_S: Final = 1.0
 
 _log = structlog.get_logger("astra.operator")
@@ -62,6 +70,8 @@ class MqttOwner:
         self._client: aiomqtt.Client | None = None
         #: Who else had the name when it was last heard; empty if nobody.
         self._other = ""
+        #: How long to listen before the name is claimed.
+        self._listen_s = _NEWCOMER_S
         self.takes_commands = False
 
     @property
@@ -103,12 +113,12 @@ class MqttOwner:
             self._has_asked.set()  # also by a defect: whoever waits is to hear of it
 
     async def _connect_for_ever(self) -> None:
-        waits, is_told = waits_s(), False
+        waits, is_told = waits_s(_RETRY_S), False
         while not is_cancelled():
             try:
                 async with self._new_client() as client:
                     await self._listen(client)
-                    waits, is_told = waits_s(), False
+                    waits, is_told = waits_s(_RETRY_S), False
                     await self._own(client)
             except (aiomqtt.MqttError, OSError) as error:
                 if not is_told:
@@ -121,7 +131,8 @@ class MqttOwner:
 
     def _new_client(self) -> aiomqtt.Client:
         """Return a client under a name of this process alone: a broker ends the older of two of one name."""
-        return mqtt_client(self._link, identifier=f"astra-{self._instance}-owner-{self._token}")
+        identifier = f"astra-{self._instance}-owner-{self._token}"
+        return mqtt_client(self._link, identifier=identifier, timeout=_SETTLE_S)
 
     async def _listen(self, client: aiomqtt.Client) -> None:
         granted = await client.subscribe(self._topic, qos=1)
@@ -130,7 +141,7 @@ class MqttOwner:
 
     async def _own(self, client: aiomqtt.Client) -> None:
         """Wait until the name is free, claim it, keep it until somebody else has it, and so on."""
-        other = await self._heard(client, _SETTLE_S)
+        other = await self._heard(client, self._listen_s)
         while True:
             while other:  # retained by one that has ended, it is not heard again
                 if other := await self._heard(client, PATIENCE * LEASE_S):
@@ -138,6 +149,7 @@ class MqttOwner:
             if other := await self._rival(client):
                 continue
             self._client, self.takes_commands, self._other = client, True, ""
+            self._listen_s = _SETTLE_S
             self._has_asked.set()
             while not other:
                 await self._say(client)
@@ -164,7 +176,7 @@ class MqttOwner:
         return ""
 
     def _lose(self, other: str) -> None:
-        self.takes_commands = False
+        self.takes_commands, self._listen_s = False, _NEWCOMER_S
         if not self._other and self._has_asked.is_set():
             self._on_taken(f"{self._instance!r} is also the name of the engine in {shown(other)}")
         self._other = other

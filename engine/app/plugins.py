@@ -76,6 +76,12 @@ def z_unit(kind: str) -> str:
     return plugin.z_unit if plugin is not None else ""
 
 
+def weighs_returns(kind: str) -> bool:
+    """Return whether a kind of allocator reads what strategies expect; ``none`` reads nothing."""
+    plugin = registry("allocators").get(kind)
+    return plugin is not None and plugin.weighs_returns
+
+
 def _kinds(group: str) -> Registry:
     module, name = GROUPS[group]
     kinds: dict[str, Plugin[Any]] = dict(getattr(import_module(module), name))

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.app import run_files
+from engine.app.build import installed_version
 from engine.app.config import Config
 from engine.app.config_tables import AllocatorTable, BookTable
 from engine.app.replay import replay
-from engine.app.run_contents import changed_config, changes
+from engine.app.run_contents import changed_config, changes, further_files, version_in
 from engine.app.source import Source, open_source
 from engine.app.wiring import build_loop, read_history
 from engine.clock import instant
@@ -40,7 +41,8 @@ def verify(folder: Path, data: Path | None) -> dict[str, Any]:
     dict
         ``digest``, ``expected_digest``; ``signals`` and ``fills``, since a digest over none proves little;
         ``changed``, what the folder holds and the run does not give, as text; with a journal also
-        ``journal_digest`` and ``expected_journal_digest``. ``is_equal`` covers all of it.
+        ``journal_digest`` and ``expected_journal_digest``. ``is_equal`` covers all of it. ``further_files``,
+        what lies there and is of no run, speaks neither for it nor against it.
 
     Raises
     ------
@@ -62,9 +64,15 @@ def verify(folder: Path, data: Path | None) -> dict[str, Any]:
         "signals": result.summary["signals"],
         "fills": result.summary["fills"],
         "changed": changed,
+        "further_files": further_files(folder),
         "is_equal": digest == past.digest and not changed,
     }
-    if past.commands is not None and digest != past.digest:
+    if digest != past.digest and version_in(folder) != installed_version():
+        answer["hint"] = (
+            f"the run is one of version {version_in(folder)}, and this is {installed_version()}: a later "
+            "version may decide otherwise; repeat it with its own"
+        )
+    elif past.commands is not None and digest != past.digest:
         answer["hint"] = "the run obeyed operator commands: are the keys in the environment those it had?"
     if past.journal_digest is not None:
         repeated = _journal_digest(past, folder / "journal")
@@ -89,9 +97,9 @@ def lookahead(config: Config) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``is_equal``, ``signals`` of the whole tape, ``compared`` (how many of them lie before the last cut:
-        none, and nothing was tested), ``cuts`` (instants of truncation), ``changed`` (the first signals that
-        differ, as text; empty when there is no look-ahead).
+        ``is_equal`` (None when nothing could be compared), ``signals`` of the whole tape, ``compared`` (how
+        many of them lie before the last cut), ``cuts`` (instants of truncation), ``changed`` (the first
+        signals that differ, as text; empty when there is no look-ahead).
     """
     source = open_source(config)
     history = read_history(config.risk.history, config.symbols, source.first_day)
@@ -107,10 +115,11 @@ def lookahead(config: Config) -> dict[str, Any]:
         if seen != past:
             odd = [signal for signal in (*past, *seen) if (signal in past) != (signal in seen)]
             changed.append(f"cut at {instant(cut_ns)}: {odd[0] if odd else 'order differs'}")
+    compared = sum(signal.ts_ns <= cuts[-1] for signal in whole)
     return {
-        "is_equal": not changed,
+        "is_equal": not changed if compared or changed else None,
         "signals": len(whole),
-        "compared": sum(signal.ts_ns <= cuts[-1] for signal in whole),
+        "compared": compared,
         "cuts": [instant(cut_ns) for cut_ns in cuts],
         "changed": changed,
     }

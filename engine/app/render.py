@@ -102,12 +102,12 @@ def percent(value: float | None, digits: int = 2, *, is_signed: bool = False) ->
 
     Examples
     --------
-    >>> percent(0.0084, is_signed=True), percent(0.81, 0)
-    ('+0.84%', '81%')
+    >>> percent(0.0084, is_signed=True), percent(0.81, 0), percent(-1e-6)
+    ('+0.84%', '81%', '0.00%')
     """
     if value is None or value != value:  # noqa: PLR0124
         return "unknown"
-    return f"{value * 100:{'+' if is_signed else ''}.{digits}f}%"
+    return f"{value * 100:{'+' if is_signed else ''}z.{digits}f}%"
 
 
 def rate(per_s: float) -> str:

@@ -18,6 +18,7 @@ from engine.app.config import Config
 from engine.app.keys import keys_from_environment
 from engine.app.last_close import unfilled
 from engine.app.opening import Opening, open_run
+from engine.app.plugins import weighs_returns
 from engine.app.resolved import config_hash
 from engine.app.risk_at_end import risk_at_end
 from engine.app.source import fingerprint_of
@@ -160,6 +161,7 @@ class _Run:
             config.output.trace,
             self._statistics.update,
             self._loop.bus.desk,
+            weighs_returns(config.allocator.kind),
         )
         # People want to see what is more than the routine of a desk.
         self._routine = ROUTINE_EVENTS if self._loop.bus.desk is not None else 0

@@ -26,8 +26,8 @@ from engine.app.report_data import RunData, read_run
 from engine.app.report_spreads import Signals, spread_charts
 from engine.app.statistics import EquityStatistics, periods_per_year
 from engine.app.terminal import exchange_zone
-from engine.app.terminal_text import counted
 from engine.events import FloatArray
+from engine.vocabulary import counted
 
 #: More spans than this cannot be told apart on a chart; the table below it still counts them.
 _SPANS_MAX: Final = 500

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from engine.app.plugins import z_unit
 from engine.app.report_charts import Z_EDGES, session_starts, utc_day, z_bins
 from engine.app.report_spreads import DRAWN, Paths, SpreadPath
-from engine.errors import DataError
+from engine.app.run_records import RunRecord, SummaryRecord, damaged, read_record
 from engine.events import BoolArray, FloatArray, IntArray
 from engine.sinks.run_folder import SCHEMAS
 from feeds.calendars import AROUND_THE_CLOCK, minutes_per_session
@@ -121,13 +121,14 @@ def read_run(folder: Path) -> RunData:
         D011 if it is no run folder, D013 if a file in it cannot be read.
     """
     folder = folder.resolve()
-    run, summary = (_json_object(folder / name) for name in ("run.json", "summary.json"))
+    run = read_record(folder / "run.json", RunRecord)
+    summary = read_record(folder / "summary.json", SummaryRecord)
     config_path = folder / "config.toml"
     config_text = _text(config_path) if config_path.exists() else ""
     try:
         config = tomllib.loads(config_text)
     except tomllib.TOMLDecodeError as error:
-        raise _damaged(config_path, error) from None
+        raise damaged(config_path, error) from None
     measured = {name for name, unit in _z_units(config).items() if unit}
     moments, paths = _read_trace(folder / "trace.parquet", measured, has_openings=_has_openings(config))
     tables = {
@@ -158,33 +159,11 @@ def _has_openings(config: dict[str, Any]) -> bool:
     return int(universe.get("bar_min", 1)) < minutes_per_session(calendar)
 
 
-def _json_object(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise DataError(
-            "D011",
-            f"{path.parent.name} is not the folder of a finished run: it has no {path.name}",
-            str(path.parent),
-            "A report needs the run's own account of itself.\nGive a folder that astra replay has written.",
-        )
-    try:
-        value = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise _damaged(path, error) from None
-    if not isinstance(value, dict):
-        raise _damaged(path, f"it must hold an object, was {type(value).__name__}")
-    return value
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, cause: object) -> DataError:
-    detail = f"{cause}\nA report of half a run would mislead. Run the replay again, or restore the file."
-    return DataError("D013", f"{path.name} could not be read", str(path), detail)
+        raise damaged(path, error) from None
 
 
 def _read_alerts(path: Path) -> list[dict[str, Any]]:
@@ -193,9 +172,9 @@ def _read_alerts(path: Path) -> list[dict[str, Any]]:
     try:
         alerts = [json.loads(line) for line in _text(path).splitlines() if line]
     except json.JSONDecodeError as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
     if not all(isinstance(alert, dict) for alert in alerts):
-        raise _damaged(path, "every line must hold an object")
+        raise damaged(path, "every line must hold an object")
     return alerts
 
 
@@ -224,10 +203,10 @@ def read_table(folder: Path, name: str, needed: tuple[str, ...], wanted: tuple[s
         file = pq.ParquetFile(path)
         missing = [column for column in needed if column not in file.schema_arrow.names]
         if missing:
-            raise _damaged(path, f"it has no column {', '.join(missing)}")
+            raise damaged(path, f"it has no column {', '.join(missing)}")
         return _columns(file, (*needed, *(name for name in wanted if name in file.schema_arrow.names)))
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
 
 
 def _empty(name: str, needed: tuple[str, ...]) -> tuple[dict[str, FloatArray], dict[str, list[str]]]:
@@ -324,5 +303,5 @@ def _read_trace(path: Path, measured: Set[str], *, has_openings: bool) -> tuple[
                 moments.add(batch)
                 paths.add(batch, _ts_ns(batch.column("ts")))
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise _damaged(path, error) from None
+            raise damaged(path, error) from None
     return moments, paths

@@ -50,6 +50,7 @@ def key_figures(data: RunData, statistics: EquityStatistics) -> list[Figure]:
             usd(finite(summary.get("pnl_usd")), is_signed=True),
             f"{percent(finite(summary.get('total_return_frac')), 3, is_signed=True)} of equity, after costs",
         ),
+        *_halted(summary.get("halted")),
         Figure("Costs", usd(costs), cost_note),
         Figure("Funding", usd(funding, is_signed=True), "paid" if (funding or 0.0) < 0.0 else "received"),
         Figure(
@@ -66,6 +67,19 @@ def key_figures(data: RunData, statistics: EquityStatistics) -> list[Figure]:
             "traded / mean equity",
         ),
         _round_trips(data),
+    ]
+
+
+def _halted(halted: Any) -> list[Figure]:
+    """Part the P&L by the first halt; nothing to say of a run without one, or of an earlier version."""
+    if not isinstance(halted, dict):
+        return []
+    before, since, idle = (
+        usd(finite(halted.get(f"pnl_{part}_usd")), is_signed=True) for part in ("before", "since", "halted")
+    )
+    return [
+        Figure("P&L before the halt", before, f"first halted at {halted.get('first')}"),
+        Figure("P&L since the halt", since, f"{idle} of it while halted: of what was held, nothing decided"),
     ]
 
 

@@ -15,7 +15,7 @@ from engine.app.report_charts import Clock, Span, session_starts
 from engine.app.report_data import RunData
 from engine.app.report_figures import finite
 from engine.app.statistics import EquityStatistics, turnover_frac
-from engine.app.terminal_text import unanswered
+from engine.app.terminal_text import about_allocator
 from engine.events import FloatArray, IntArray
 
 #: Tables longer than this are cut, and say so: a report is to be read.
@@ -33,6 +33,7 @@ _NOTES: Final = {
     "converged": "left: the mispricing has gone",
     "rolled": "left before expiry with some mispricing remaining",
     "not_neutral": "both legs are on one side: net exposure is all of gross",
+    "not_measured": "wanted for so many bars, and not held, before there were days enough to measure it",
     "unfilled_at_the_end": "decided at the last close; the bars end before the open that would fill it",
 }
 
@@ -276,7 +277,7 @@ def notes_grid(summary: Mapping[str, Any]) -> Grid:
         names = [str(note.get("spread", "")), str(note.get("strategy", ""))]
         meaning = _NOTES.get(kind, "")
         if "answers" in note:
-            meaning = f"{unanswered(note)}: no target, and the book was held"
+            meaning = about_allocator(note)
         rows.append([*names, kind.replace("_", " "), meaning, figures])
     columns = (("Spread", False), ("Strategy", False), ("Note", False), ("Meaning", False), ("Values", False))
     return _grid("Notes of the strategies", columns, rows, "summary.json")

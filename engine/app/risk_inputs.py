@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 from pydantic import ValidationError
 
+from engine.app.book_input import BookFile, book_of
 from engine.app.config import load
 from engine.app.config_risk import risk_models
-from engine.app.verbs.options import bad_argument, no_configuration, read_json
+from engine.app.verbs.options import bad_argument, in_file, no_configuration, read_json
 from engine.app.wiring import read_history
 from engine.events import FloatArray, IntArray
 from engine.layout import ACCOUNT_CURRENCY
@@ -60,8 +61,8 @@ class FrozenBook(msgspec.Struct, frozen=True):
 def read_frozen_book(path: Path, history: Path | None, overrides: Sequence[str] = ()) -> FrozenBook:
     """Read the book of a JSON file, as for ``astra var``, or of a configuration.
 
-    A file holds the same USD every day; a configuration the shares of ``[book] positions``, at the closes of
-    its ``[risk] history``.
+    A file holds the same USD every day, given as such or as the positions of ``astra book``; a configuration
+    the shares of ``[book] positions``, at the closes of its ``[risk] history``.
 
     Parameters
     ----------
@@ -85,11 +86,12 @@ def read_frozen_book(path: Path, history: Path | None, overrides: Sequence[str] 
 
 
 def measure_file(path: Path, history: Path | None) -> dict[str, Any]:
-    """Measure the book of a JSON file: ``astra var``.
+    """Measure the book of a JSON file, or of a configuration: ``astra var``.
 
     Parameters
     ----------
     path : Path
+        As for ``read_frozen_book``.
     history : Path or None
         Daily closes, for a model that looks back and a file without ``history_return_frac``.
 
@@ -104,13 +106,34 @@ def measure_file(path: Path, history: Path | None) -> dict[str, Any]:
         For a file that cannot be read, or lacks what its model asks for.
     """
     models = risk_models()
-    book = read_book(read_json(path), models)
-    return measure_held(book, models[book.model], _past(book, history, str(path))[1])
+    if path.suffix == ".toml":
+        frozen = read_frozen_book(path, history)
+        plugin = models[frozen.options["model"]]
+        known = {"model", "var_limit_usd", "equity_usd", *plugin.options.model_fields}
+        given = {**frozen.options, "var_limit_usd": frozen.var_limit_usd, "equity_usd": frozen.equity_usd}
+        held = {"symbols": [*frozen.symbols], "holdings_usd": frozen.holdings_usd.tolist()}
+        book = read_book(held | {key: value for key, value in given.items() if key in known}, models)
+        return measure_held(book, plugin, frozen.returns_daily)
+    with in_file(path):
+        book = read_book(_document(path), models)
+        return measure_held(book, models[book.model], _past(book, history, str(path))[1])
+
+
+def _document(path: Path) -> Any:
+    """Read a book of USD; one of positions, as ``astra book`` reads it, becomes one."""
+    document = read_json(path)
+    if not isinstance(document, Mapping) or "positions" not in document:
+        return document
+    priced = book_of({key: value for key, value in document.items() if key in BookFile.model_fields})
+    rest = {key: value for key, value in document.items() if key not in BookFile.model_fields}
+    usd = {one.instrument.symbol: one.notional_usd for one in priced.positions}
+    return {"symbols": [*usd], "holdings_usd": [*usd.values()], "equity_usd": priced.equity_usd, **rest}
 
 
 def _of_file(path: Path, history_path: Path | None) -> FrozenBook:
     models = risk_models()
-    book = read_book(read_json(path), models)
+    with in_file(path):
+        book = read_book(_document(path), models)
     holdings = np.array(book.holdings_usd, dtype=np.float64)
     if not np.isfinite(holdings).all():
         raise bad_argument(

@@ -20,12 +20,14 @@ from engine.app.demo import LEAD_MIN
 from engine.app.halt_marker import HaltMarker
 from engine.app.keys import keys_of
 from engine.app.live_run import Links, LiveRun
+from engine.app.other_config import explained
 from engine.app.replay import Listener
 from engine.app.servers import MqttBroker, RedisServer
 from engine.app.state_folder import StateFolder, locked
 from engine.app.warm_up import warm_up
 from engine.clock import wall_ns
 from engine.commands import SIGNAL
+from engine.errors import JournalError
 
 #: How long a thread that has work waits for one that runs, seconds. At Python's own 5 ms the disk's thread
 #: would stand in line twice for each commit while bars pour in.
@@ -70,15 +72,18 @@ def run(config: Config, options: RunOptions, terminal: Listener) -> int:
         signal.signal(signal.SIGUSR1, lambda *_: marker.raise_(SIGNAL, "SIGUSR1", wall_ns()))
         links = _links(config, options, state, stack)
         keys = keys_of()
-        parts = assemble(
-            config,
-            state,
-            keys,
-            speed=options.speed,
-            lead_min=LEAD_MIN if options.is_demo else 0,
-            new_epoch=options.new_epoch,
-            accept_version=options.accept_version,
-        )
+        try:
+            parts = assemble(
+                config,
+                state,
+                keys,
+                speed=options.speed,
+                lead_min=LEAD_MIN if options.is_demo else 0,
+                new_epoch=options.new_epoch,
+                accept_version=options.accept_version,
+            )
+        except JournalError as error:
+            raise explained(error, state.root, config) from None
         warm_up()
         _settle_down()
         logs.configure(sys.stderr, parts.clock.now_ns, secrets=logs.secrets_of(os.environ))

@@ -14,19 +14,24 @@ import pyarrow.parquet as pq
 
 from engine.app.config import load
 from engine.app.resolved import config_hash
+from engine.sinks.run_folder import SCHEMAS
+from engine.vocabulary import counted
 
 _BATCH_ROWS: Final = 65_536
 #: What the machine made of it, and not the run.
 TIMINGS: Final = frozenset({"seconds", "bars_per_s"})
 #: Keys of run.json that a repetition has to have, too.
 _FACTS: Final = ("seed", "commands", "exit_reason")
+_TABLES: Final = frozenset(f"{name}.parquet" for name in SCHEMAS)
+_LINES: Final = frozenset({"alerts.jsonl", "quarantine.jsonl", "commands.jsonl"})
+_OTHERS: Final = frozenset({"run.json", "config.toml", "summary.json", "report.html", "journal"})
 
 
 def changes(folder: Path, again: Path) -> list[str]:
     """Say what a run folder holds that its run does not give.
 
     ``report.html`` is drawn from the rest, and not looked at; the journal proves itself. Columns and keys
-    that a later version has added are no change.
+    that a later version has added are no change, and what is of no run is not looked at (``further_files``).
 
     Parameters
     ----------
@@ -46,14 +51,23 @@ def changes(folder: Path, again: Path) -> list[str]:
     odd = [name for name in _FACTS if run.get(name) != repeated.get(name)][:1]
     found += [f"run.json: {_was(name, run.get(name), repeated.get(name))}" for name in odd]
     found.append(_figures(folder / "summary.json", again / "summary.json", is_strict=is_same_build))
-    names = {path.name for one in (folder, again) for path in one.glob("*.*")}
-    for name in sorted(names):
+    for name in sorted(_TABLES | _LINES):
         path, other = folder / name, again / name
-        if path.suffix == ".parquet":
-            found.append(_table(path, other, is_strict=is_same_build))
-        elif path.suffix == ".jsonl":
-            found.append(_lines(path, other))
+        if path.exists() or other.exists():
+            is_table = name in _TABLES
+            found.append(_table(path, other, is_strict=is_same_build) if is_table else _lines(path, other))
     return [text for text in found if text]
+
+
+def further_files(folder: Path) -> list[str]:
+    """Return what lies in a run folder and is of no run, by name: its owner's notes, say."""
+    known = _TABLES | _LINES | _OTHERS
+    return sorted(path.name for path in folder.iterdir() if path.name not in known and path.name[0] != ".")
+
+
+def version_in(folder: Path) -> str:
+    """Return the version of Astra that made a run folder."""
+    return str(_json_object(folder / "run.json").get("version", "unknown"))
 
 
 def changed_config(folder: Path) -> list[str]:
@@ -101,7 +115,8 @@ def _table(path: Path, other: Path, *, is_strict: bool) -> str:
         if odd:
             return f"{path.name}: columns differ: {', '.join(sorted(odd))}"
         if stored.metadata.num_rows != given.metadata.num_rows:
-            return f"{path.name}: it has {stored.metadata.num_rows:,} rows, not {given.metadata.num_rows:,}"
+            n_rows, n_given = (file.metadata.num_rows for file in (stored, given))
+            return f"{path.name}: it has {counted(n_rows, 'row')}, not {n_given:,}"
         return next(_odd_cells(path.name, stored, given, names), "")
     except (pa.ArrowException, OSError) as error:
         return f"{path.name}: it cannot be read: {error}"

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from engine.app.run_contents import TIMINGS
-from engine.app.terminal_text import counted
+from engine.vocabulary import counted
 
 #: A name, two figures and their difference fit a page of 100 columns.
 _NAME_WIDTH: Final = 34

@@ -16,12 +16,13 @@ import msgspec
 from engine.app.build import installed_version, version_of
 from engine.app.config import Config, load
 from engine.app.resolved import config_hash, resolved_toml
+from engine.app.run_records import RunRecord, SummaryRecord, read_record
 from engine.app.source import fingerprint_of
 from engine.app.statistics import EquityStatistics
-from engine.clock import instant_name, wall_ns
+from engine.clock import instant, instant_name, wall_ns
 from engine.commands import read_commands
 from engine.errors import CommandError, ConfigError, DataError
-from engine.events import Command
+from engine.events import Command, TradingState
 from engine.status import Status
 
 _PACKAGES: Final = ("numpy", "numba", "scipy", "cvxpy", "clarabel", "pandas", "pyarrow", "msgspec")
@@ -179,6 +180,7 @@ def summary(
         "state": status.trading_state.value,
         "halts": status.halts,
         "halt_id": status.halt_id,
+        "halted": _halted(status, equity_usd),
         "alerts": status.alerts,
         "notes": [
             *(
@@ -191,6 +193,26 @@ def summary(
         "bars_per_s": bars / seconds if seconds > 0.0 else 0.0,
         "digest": digest,
         "journal_digest": journal_digest,
+    }
+
+
+def _halted(status: Status, equity_usd: float) -> dict[str, Any] | None:
+    """Part the P&L by the first halt; None if there was none.
+
+    While halted nothing is decided: what the book earns then is of what was held.
+    """
+    if not status.first_halt_ns:
+        return None
+    end_usd = status.book.equity_usd if status.book is not None else equity_usd
+    first_usd, last_usd = (
+        equity_usd if at is None else at for at in (status.first_halt_equity_usd, status.halt_equity_usd)
+    )
+    open_usd = end_usd - last_usd if status.trading_state is TradingState.HALTED else 0.0
+    return {
+        "first": instant(status.first_halt_ns),
+        "pnl_before_usd": _known(first_usd - equity_usd),
+        "pnl_since_usd": _known(end_usd - first_usd),
+        "pnl_halted_usd": _known(status.pnl_halted_usd + open_usd),
     }
 
 
@@ -251,25 +273,31 @@ def read_past_run(folder: Path, data: Path | None) -> PastRun:
     Raises
     ------
     DataError
-        D011 if the folder is no run folder; D012 if the bars have changed since.
+        D011 if the folder is no run folder; D012 if the bars have changed since; D013 if run.json or
+        summary.json is damaged.
     """
+    run = read_record(folder / "run.json", RunRecord)
+    past = read_record(folder / "summary.json", SummaryRecord)
+    hint = "A run folder holds run.json, config.toml and summary.json; runs/latest is the newest."
     try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        past = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         digest, journal_digest, reason = past["digest"], past["journal_digest"], past["exit_reason"]
-        config = load(folder / "config.toml", data=data)
-        bars, commands = run["data"], run["commands"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        hint = "A run folder holds run.json, config.toml and summary.json; runs/latest is the newest."
-        why = f"{Path(error.filename).name}: {error.strerror}" if isinstance(error, OSError) else error
-        raise DataError("D011", f"{folder} is no complete run folder: {why}", str(folder), hint) from None
+        commands, path, fingerprint = run["commands"], run["data"]["path"], run["data"]["fingerprint"]
+    except KeyError as error:
+        what = f"{folder} is no complete run folder: there is no {error.args[0]}"
+        raise DataError("D011", what, str(folder), hint) from None
+    if not (folder / "config.toml").is_file():
+        what = f"{folder} is no complete run folder: it has no config.toml"
+        raise DataError("D011", what, str(folder), hint)
+    config = load(folder / "config.toml", data=data)
     if reason not in {"completed", "halted"}:
         hint = "Only a run that reached the end of its bars can be repeated."
+        if reason == "exported":
+            hint += " This one was made of a journal, which proves itself: astra journal verify STATE"
         raise DataError("D011", f"the run in {folder} was {reason}", str(folder), hint)
     now = fingerprint_of(config)
-    if now != bars["fingerprint"]:
+    if now != fingerprint:
         hint = "The result would be another. Name the bars of the run with --data."
         raise DataError(
-            "D012", "the bars, or a file of a strategy, have changed since the run", bars["path"], hint
+            "D012", "the bars, or a file of a strategy, have changed since the run", path or str(folder), hint
         )
     return PastRun(config, digest, journal_digest, folder / commands if commands else None)

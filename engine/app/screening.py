@@ -15,8 +15,10 @@ from engine.app.verbs.options import bad_argument
 from engine.app.wiring import read_history
 from engine.errors import DataError
 from engine.events import CLOSE, VOLUME, BarSlice, FloatArray
+from engine.vocabulary import counted
 from feeds.calendars import minutes_per_session
 from feeds.files import FileOptions, file_bars, symbols_in
+from strategies.allocators.mean_variance import BookOptions
 from strategies.screening import COMMON_MIN, ScreenedPair, screen
 
 #: Minutes between closes where there are too few days, as in the admission of pairs.
@@ -39,12 +41,16 @@ class Sample(msgspec.Struct, frozen=True):
         Distance of two closes.
     volume_usd : FloatArray, shape (n,)
         Median USD of a bar; NaN without bars.
+    session_min, bar_min : int
+        Minutes of a session, and of a bar.
     """
 
     what: str
     log_close: FloatArray
     step_sessions: float
     volume_usd: FloatArray
+    session_min: int
+    bar_min: int
 
 
 def universe_of(path: Path, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -98,7 +104,8 @@ def read_sample(
             cells[cell] = close.copy() if before is None else np.where(np.isnan(close), before, close)
             volumes.append(close * item.bars[VOLUME])
     volume_usd = _medians(np.array(volumes))
-    step_sessions = min(1.0, step_min / minutes_per_session(calendar))
+    session_min = minutes_per_session(calendar)
+    step_sessions = min(1.0, step_min / session_min)
     if history is not None:
         daily = read_history(history, symbols, _NEVER)
         closes = daily.close_usd if daily is not None else np.empty((0, len(symbols)))
@@ -113,7 +120,7 @@ def read_sample(
         why = f"A pair needs {COMMON_MIN} closes in common; the symbols have {int(known.max(initial=0)):,}."
         hint = f"{why}\nGive more bars, or name daily closes with --history."
         raise DataError("D051", f"too few {what} to test any pair", str(options.path), hint)
-    return Sample(what, np.log(closes), step_sessions, volume_usd)
+    return Sample(what, np.log(closes), step_sessions, volume_usd, session_min, bar_min)
 
 
 def _medians(volumes: FloatArray) -> FloatArray:
@@ -152,7 +159,8 @@ def screen_sample(
         ``snippet`` (empty without a discovery), and ``pairs``, the best first; unknown figures are None.
     """
     found = screen(symbols, sample.log_close, sample.volume_usd, participation_frac, q)
-    passed = [one.pair for one in found if one.is_discovery]
+    passed = [one for one in found if one.is_discovery]
+    chosen = passed[:top]
     every = len(symbols) * (len(symbols) - 1) // 2
     return {
         "closes": sample.what,
@@ -162,13 +170,29 @@ def screen_sample(
         "untested": every - len(found),
         "q": q,
         "discoveries": len(passed),
-        "snippet": snippet(passed[:top]),
+        "snippet": snippet([one.pair for one in chosen], horizon_min_of(chosen, sample)),
         "pairs": [_row(one, sample.step_sessions) for one in found],
     }
 
 
-def snippet(pairs: Sequence[str]) -> str:
-    """Return the ``[[strategy]]`` table that trades these pairs; empty without any.
+def horizon_min_of(chosen: Sequence[ScreenedPair], sample: Sample) -> int | None:
+    """Return the median half-life in minutes of the session, in whole bars and at least one.
+
+    None for bars no longer than the horizon that allocators have by default, and for half-lives unknown.
+    """
+    bar_min = min(sample.bar_min, sample.session_min)
+    known = [one.half_life_steps for one in chosen if math.isfinite(one.half_life_steps)]
+    if bar_min <= BookOptions.model_fields["horizon_min"].default or not known:
+        return None
+    half_life_min = float(np.median(known)) * sample.step_sessions * sample.session_min
+    return max(1, round(half_life_min / bar_min)) * bar_min
+
+
+def snippet(pairs: Sequence[str], horizon_min: int | None = None) -> str:
+    """Return the tables that trade these pairs; empty without any.
+
+    Expected returns are weighed over the horizon of the allocator, so what reverts in days needs one of days:
+    with ``horizon_min`` the table ``[allocator]`` comes as well.
 
     Examples
     --------
@@ -180,7 +204,10 @@ def snippet(pairs: Sequence[str]) -> str:
     if not pairs:
         return ""
     listed = ", ".join(f'"{pair}"' for pair in pairs)
-    return f'[[strategy]]\nkind = "kalman_pairs"\npairs = [{listed}]\n'
+    strategy = f'[[strategy]]\nkind = "kalman_pairs"\npairs = [{listed}]\n'
+    if horizon_min is None:
+        return strategy
+    return f'{strategy}\n[allocator]\nkind = "mean_variance"\nhorizon_min = {horizon_min}\n'
 
 
 def _row(one: ScreenedPair, step_sessions: float) -> dict[str, Any]:
@@ -225,7 +252,9 @@ def _cell(value: float | None, form: str) -> str:
 def remarks(answer: dict[str, Any]) -> list[str]:
     """Say how many were tested, how many pass, and what that is worth."""
     n, passed = answer["tested"], answer["discoveries"]
-    lines = [f"{n:,} pairs of {len(answer['symbols'])} symbols tested on {answer['closes']}."]
+    lines = [
+        f"{counted(n, 'pair')} of {counted(len(answer['symbols']), 'symbol')} tested on {answer['closes']}."
+    ]
     if answer["untested"]:
         lines.append(f"{answer['untested']:,} pairs have fewer than {COMMON_MIN} closes in common.")
     if passed == 0:

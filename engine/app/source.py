@@ -102,12 +102,12 @@ def span_of(config: Config) -> tuple[Nanos | None, Nanos | None]:
 def fingerprint_of(config: Config) -> str:
     """Return the SHA-256 of what a run reads as it is now: the bars (or the options that make them).
 
-    The files that strategies read are part of it, where there are any.
+    The further files that feed and strategies read are part of it, where there are any.
     """
     options: Any = config.feed.options
     path: Path | None = getattr(options, "path", None)
     bars = fingerprint(path) if path is not None else f"{config.feed.kind} {options.model_dump_json()}"
-    files = files_of_strategies(config)
+    files = further_files(config)
     if not files:
         return bars
     digest = hashlib.sha256(bars.encode())
@@ -116,9 +116,10 @@ def fingerprint_of(config: Config) -> str:
     return digest.hexdigest()
 
 
-def files_of_strategies(config: Config) -> list[Path]:
-    """Return the files that strategies read, in the order of the configuration."""
-    given = [getattr(table.options, key, None) for table in config.strategy for key in PATH_KEYS]
+def further_files(config: Config) -> list[Path]:
+    """Return the files that feed and strategies read beside the bars, in the order of the configuration."""
+    given = [getattr(config.feed.options, key, None) for key in PATH_KEYS if key != "path"]
+    given += [getattr(table.options, key, None) for table in config.strategy for key in PATH_KEYS]
     return [path for path in given if isinstance(path, Path)]
 
 

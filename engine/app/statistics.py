@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from engine.events import DAY_NS, FloatArray, IntArray
+from engine.vocabulary import counted
 from feeds.calendars import AROUND_THE_CLOCK, minutes_per_session
 
 #: Below this many sessions no Sharpe ratio is given: its standard error would exceed 3.5.
@@ -167,7 +168,7 @@ class EquityStatistics:
         if self.sessions < SESSIONS_MIN:
             return f"{self.sessions} session{'' if self.sessions == 1 else 's'} (needs {SESSIONS_MIN})"
         if self.unknown:
-            return f"equity was unknown on {self.unknown} bars"
+            return f"equity was unknown on {counted(self.unknown, 'bar')}"
         if self._lowest <= 0.0:
             return "equity fell to zero or below"
         if self._m2 == 0.0:

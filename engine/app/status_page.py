@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from engine.app.health_view import Phase
 from engine.app.render import percent, usd
 from engine.clock import instant
 from engine.events import SECOND_NS, Nanos
+from engine.vocabulary import counted
 
 #: A document older than this says what was, not what is.
 STALE_S: Final = 15.0
@@ -28,8 +30,8 @@ def page(document: Mapping[str, Any], wall_ns: Nanos) -> str:
     """
     lines = [
         ("astra", _heading(document)),
-        ("as of", _as_of(document, wall_ns)),
-        ("state", document["trading_state"]),
+        *_time(document, wall_ns),
+        ("state", document["trading_state"] + (" when it stopped" if _is_stopped(document) else "")),
         *_halt(document),
         ("feed", _feed(document)),
         ("VaR", _var(document)),
@@ -55,8 +57,21 @@ def _heading(document: Mapping[str, Any]) -> str:
     return "  ".join(str(word) for word in words)
 
 
-def _as_of(document: Mapping[str, Any], wall_ns: Nanos) -> str:
+def _is_stopped(document: Mapping[str, Any]) -> bool:
+    return bool(document["phase"] == Phase.STOPPED)
+
+
+def _time(document: Mapping[str, Any], wall_ns: Nanos) -> list[tuple[str, str]]:
+    """Tell of which time the figures are; of an engine that has ended, before all else that it has."""
     age_s = (wall_ns - document["written_ns"]) / SECOND_NS
+    if not _is_stopped(document):
+        return [("as of", _as_of(document, age_s))]
+    lines = [("STOPPED", f"{duration(age_s)} ago, in good order; astra run goes on from there")]
+    last_ns = document.get("last_minute_ns") or 0
+    return [*lines, ("as of", f"{_to_second(last_ns)}, its last minute")] if last_ns else lines
+
+
+def _as_of(document: Mapping[str, Any], age_s: float) -> str:
     text = f"{_to_second(document['now_ns'])}  written {duration(age_s)} ago"
     if document["speed"] != 1.0:
         text += f"  speed {document['speed']:g}x"
@@ -73,12 +88,14 @@ def _halt(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _feed(document: Mapping[str, Any]) -> str:
+    bars = counted(document["bars"]["accepted"], "bar")
+    bars += f", {sum(document['bars']['rejected'].values()):,} rejected"
+    if _is_stopped(document):
+        return bars
     feed = document["feed"]
     state = {True: "connected", False: "NOT CONNECTED"}.get(feed.get("is_connected"), "connection unknown")
     age_s = document["last_bar_age_s"]
     last = f"last bar {duration(age_s)} old" if age_s is not None else "no bar yet"
-    rejected = sum(document["bars"]["rejected"].values())
-    bars = f"{document['bars']['accepted']:,} bars, {rejected:,} rejected"
     return f"{state}  {last}  {bars}"
 
 
@@ -99,7 +116,7 @@ def _equity(document: Mapping[str, Any]) -> str:
     if document["equity_usd"] is None:
         return _UNKNOWN
     gross, net = document["gross_frac"], document["net_frac"]
-    shares = f"  gross {gross:.2f}x  net {percent(net, 1)}" if gross is not None and net is not None else ""
+    shares = f"  gross {gross:z.2f}x  net {percent(net, 1)}" if gross is not None and net is not None else ""
     return f"{usd(document['equity_usd'])}{shares}  costs {usd(document['costs_usd'])}"
 
 
@@ -107,7 +124,7 @@ def _positions(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     held: Mapping[str, float] = document["positions"]
     if not held:
         return [("holds", "nothing")]
-    shown = [f"{symbol} {quantity:,.1f}" for symbol, quantity in list(held.items())[:_POSITIONS_SHOWN]]
+    shown = [f"{symbol} {quantity:z,.1f}" for symbol, quantity in list(held.items())[:_POSITIONS_SHOWN]]
     more = len(held) - len(shown)
     return [("holds", "  ".join(shown) + (f"  and {more} more" if more else ""))]
 
@@ -126,15 +143,15 @@ def _limits(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _counts(document: Mapping[str, Any]) -> str:
-    return "  ".join(f"{count:,} {name}" for name, count in document["counts"].items())
+    return "  ".join(counted(count, name.removesuffix("s")) for name, count in document["counts"].items())
 
 
 def _pending(document: Mapping[str, Any]) -> str:
     waiting = [f"{name} {count:,}" for name, count in document["outbox"].items() if count]
     behind = document["seq"] - document["durable_seq"]
-    parts = [*waiting, *([f"{behind:,} records not on disk yet"] if behind else [])]
-    if document["commands_dropped"]:
-        parts.append(f"{document['commands_dropped']:,} messages dropped that were no signed commands")
+    parts = [*waiting, *([f"{counted(behind, 'record')} not on disk yet"] if behind else [])]
+    if dropped := document["commands_dropped"]:
+        parts.append(f"{counted(dropped, 'message')} dropped: no signed commands")
     return "  ".join(parts) or "nothing"
 
 

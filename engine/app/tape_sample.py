@@ -19,7 +19,7 @@ from engine.app.mistakes import Measured
 from engine.app.source import Source
 from engine.app.wiring import build_loop, instruments_of, quotes_of
 from engine.commands import Keys
-from engine.events import CLOSE, BarSlice, FloatArray
+from engine.events import CLOSE, BarSlice, FloatArray, Side, Signal, SpreadNoted
 from engine.ports import DailyHistory, Strategy
 from strategies.admission import engle_granger, history_of, tested_every_bars
 from strategies.pair_options import PairRules
@@ -31,8 +31,10 @@ _LOOK_EVERY: Final = 30
 _BP: Final = 1e4
 
 
-def measure(config: Config, source: Source | None, history: DailyHistory | None) -> list[Measured]:
-    """Show the first bars to the strategies, and measure every spread that is entered at some width.
+def measure(
+    config: Config, source: Source | None, history: DailyHistory | None
+) -> tuple[list[Measured], float]:
+    """Show the first bars to the strategies, and measure every spread and the opening book.
 
     Parameters
     ----------
@@ -41,6 +43,13 @@ def measure(config: Config, source: Source | None, history: DailyHistory | None)
         Of recorded bars; None for a feed that is live.
     history : DailyHistory or None
         Closes before the bars: pairs with enough of them are tested on these.
+
+    Returns
+    -------
+    measured : list of Measured
+        Every spread, in the order of the strategies.
+    opening_gross_usd : float
+        Of ``[book.positions]`` at the first prices; 0 without any, NaN when one is not known.
 
     Raises
     ------
@@ -51,26 +60,30 @@ def measure(config: Config, source: Source | None, history: DailyHistory | None)
     sample = _Sample(config, len(strategies))
     tables = config.strategy
     has_lots = any(instrument.lot > 0.0 for instrument in instruments_of(config))
-    shown = [k for k, table in enumerate(tables) if has_lots or isinstance(table.options, PairRules)]
-    if source is not None and shown:
-        asyncio.run(sample.show(source, {k: strategies[k] for k in shown}))
+    if source is not None:
+        asyncio.run(sample.show(source, strategies))
     every = tested_every_bars(config.universe.bar_min)
     tests = _Tests(
         config, history, np.array(sample.closes).reshape(-1, len(config.symbols))[every - 1 :: every]
     )
     found: list[Measured] = []
-    for table, strategy, seen in zip(tables, strategies, sample.looks, strict=True):
+    for table, strategy, seen, entered in zip(tables, strategies, sample.looks, sample.entered, strict=True):
         options = table.options
         if isinstance(options, PairRules):
             found += _of_pairs(table.name, options, strategy, seen, tests)
             continue
-        entry_bps = _BP * getattr(options, "entry_frac", math.nan)
-        found += [Measured(table.name, spread.name, entry_bps, 1.0, math.nan) for spread in strategy.spreads]
+        stated_bps = _BP * getattr(options, "entry_frac", math.nan)
+        for spread in strategy.spreads:
+            entry_bps, ratio = entered.get(spread.name, (stated_bps, 1.0))
+            if math.isfinite(stated_bps):
+                entry_bps, ratio = stated_bps, 1.0
+            found.append(Measured(table.name, spread.name, entry_bps, ratio, math.nan))
+    gross_usd = sample.opening_gross_usd
     if not has_lots:
-        return found
+        return found, gross_usd
     spreads = [spread for strategy in strategies for spread in strategy.spreads]
     sizes = entry_sizes(config, spreads, sample.usd_ratio(strategies), sample.price_usd)
-    return [replace(one, legs=legs) for one, legs in zip(found, sizes, strict=True)]
+    return [replace(one, legs=legs) for one, legs in zip(found, sizes, strict=True)], gross_usd
 
 
 def _of_pairs(
@@ -84,6 +97,10 @@ def _of_pairs(
         sd = math.sqrt(variance) / (1.0 if options.prices == "log" else tests.price(spread.y))
         p_value, tested_on = tests.p_value(spread.name)
         yield Measured(name, spread.name, _BP * options.entry_z * sd, ratio, p_value, tested_on)
+
+
+def _is_entry(said: Signal | SpreadNoted) -> bool:
+    return isinstance(said, Signal) and said.side is not Side.FLAT
 
 
 class _Tests:
@@ -115,24 +132,48 @@ class _Sample:
     def __init__(self, config: Config, n_strategies: int) -> None:
         self.closes: list[FloatArray] = []
         self.looks: list[list[FloatArray]] = [[] for _ in range(n_strategies)]
+        #: By spread, of its smallest entry: the dislocation in basis points of y, and the ratio.
+        self.entered: list[dict[str, tuple[float, float]]] = [{} for _ in range(n_strategies)]
         self.price_usd: FloatArray = np.full(len(config.symbols), np.nan)
+        self._first_usd = self.price_usd
+        self._shares: FloatArray = np.array([config.book.positions.get(name, 0.0) for name in config.symbols])
         self._quotes = quotes_of(config)
 
-    async def show(self, source: Source, strategies: dict[int, Strategy]) -> None:
-        """Show bars to strategies; note variance and ratio now and then, closes and the last price in USD."""
+    @property
+    def opening_gross_usd(self) -> float:
+        """What the opening book stands for at the first price of each name; NaN if one has none."""
+        held = self._shares != 0.0
+        return float(np.abs(self._shares[held] * self._first_usd[held]).sum())
+
+    async def show(self, source: Source, strategies: Sequence[Strategy]) -> None:
+        """Show bars to strategies; note what they say now and then, entries, closes and prices in USD."""
         async for record in source.records():
             if type(record) is not BarSlice:
                 continue
             self.closes.append(record.bars[CLOSE])
             usd = self._quotes.to_usd(record).bars[CLOSE]
             self.price_usd = np.where(np.isfinite(usd), usd, self.price_usd)
-            for k, strategy in strategies.items():
-                strategy.on_slice(record)
+            self._first_usd = np.where(np.isfinite(self._first_usd), self._first_usd, self.price_usd)
+            for k, strategy in enumerate(strategies):
+                entries = [one for one in strategy.on_slice(record) if _is_entry(one)]
+                if entries:
+                    self._enter(k, strategy, {one.spread for one in entries})
                 if len(self.closes) % _LOOK_EVERY == 0:
                     outlook = strategy.outlook()
                     self.looks[k].append(np.stack((outlook.innovation_var, outlook.usd_ratio)))
             if len(self.closes) == SLICES_MAX:
                 break
+
+    def _enter(self, k: int, strategy: Strategy, names: set[str]) -> None:
+        """Note how far apart spreads are that are entered, where a strategy says what they are worth."""
+        outlook, entered = strategy.outlook(), self.entered[k]
+        price = outlook.alpha - outlook.innovation
+        with np.errstate(divide="ignore", invalid="ignore"):
+            apart_bps = (_BP * np.abs(outlook.innovation) / price).tolist()
+        for i, spread in enumerate(strategy.spreads):
+            if spread.name in names and math.isfinite(apart_bps[i]):
+                now = (apart_bps[i], outlook.usd_ratio.item(i))
+                entered[spread.name] = min(now, entered.get(spread.name, now))
 
     def usd_ratio(self, strategies: Sequence[Strategy]) -> FloatArray:
         """Return the ratio of every spread after the last bar: what an entry would be sized with."""

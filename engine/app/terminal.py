@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 from engine.app.plugins import z_unit
 from engine.app.render import percent, rate, usd
-from engine.app.terminal_text import closing, counted, shown
+from engine.app.terminal_text import closing, shown
 from engine.events import (
     SECOND_NS,
     Alert,
@@ -36,6 +36,7 @@ from engine.events import (
     TradingStateChanged,
 )
 from engine.ports import Effect
+from engine.vocabulary import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -138,12 +139,12 @@ class Terminal:
             "" if options is not None else "signals only",
         ]
         data = shown(getattr(config.feed.options, "path", config.feed.kind))
-        bars = f"{n_bars:,} bars" if n_bars else "bars as they come"
+        bars = counted(n_bars, "bar") if n_bars else "bars as they come"
         self._write(
             f"astra {self._version}  {self._title}{run_name}   PAPER{_option(risk, 'seed', '  seed {:d}')}"
         )
         sessions = f"{counted(n_sessions, 'session')} " if n_sessions else ""
-        self._write(f"data   {data}  {n_symbols} symbols  {sessions}{self._calendar}  {bars}")
+        self._write(f"data   {data}  {counted(n_symbols, 'symbol')}  {sessions}{self._calendar}  {bars}")
         self._write("   ".join(word for word in words if word))
         self._write("")
         if self._stream.isatty() and self._is_limited:

@@ -6,13 +6,17 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from engine.app.render import percent, rate, usd
 from engine.app.statistics import NO_CURVE
 from engine.events import TradingState
+from engine.sinks.unmet import NO_TARGET, NOT_MEASURED
 from engine.status import Status
+from engine.vocabulary import counted
+
+_SPREADS_SHOWN: Final = 3
 
 
 def opening(instance: str, option: str, started: Sequence[str], status: Status) -> list[str]:
@@ -45,6 +49,22 @@ def opening(instance: str, option: str, started: Sequence[str], status: Status) 
             f"HALTED {status.halt_reason}, since before this start: nothing trades, positions are kept",
             f'       lift with: astra resume{option} --halt-id {status.halt_id} --reason "..."',
         ]
+    return lines
+
+
+def asked(state: str, option: str, pid: int, *, obeys: bool) -> list[str]:
+    """Say where a live run keeps its state, how to ask it, and how to stop its trading.
+
+    >>> asked("demo/state", " --config demo/astra.toml", 4711, obeys=False)[0]
+    'state  demo/state   astra status --config demo/astra.toml'
+    >>> asked("state", "", 4711, obeys=False)[1]
+    'keys   none, so it obeys no command (see docs/operator.md); to halt it: kill -USR1 4711'
+    """
+    lines = [f"state  {state}   astra status{option}"]
+    if not obeys:
+        lines.append(
+            f"keys   none, so it obeys no command (see docs/operator.md); to halt it: kill -USR1 {pid}"
+        )
     return lines
 
 
@@ -85,6 +105,7 @@ def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float) -> str:
     ended = "finished" if is_whole else str(summary["exit_reason"]).upper()
     book = [
         f"P&L       {gain}  ({share})    costs {costs}   carry {carry}",
+        *_halted(summary),
         *_by_strategy(summary.get("strategies", {})),
         f"drawdown  {percent(summary['max_drawdown_frac'])}    Sharpe  {sharpe_text(summary)}",
         f"VaR       {var}",
@@ -98,6 +119,21 @@ def closing(summary: Mapping[str, Any], folder: Path, limit_usd: float) -> str:
         f"report    {shown(folder / 'report.html')}",
     ]
     return "\n".join(lines)
+
+
+def _halted(summary: Mapping[str, Any]) -> list[str]:
+    """Part the P&L of a run that was halted: what a book earns unsteered is no merit of the rules."""
+    halted = summary.get("halted")
+    if not halted:
+        return []
+    before, since, idle = (
+        usd(halted[f"pnl_{part}_usd"], is_signed=True) for part in ("before", "since", "halted")
+    )
+    held = "of what was held, nothing was decided" if idle == since else f"of it {idle} while halted"
+    return [
+        f"halted    first at {halted['first']}: {before} until then, {since} since ({held})",
+        "          drawdown and Sharpe below are of both",
+    ]
 
 
 def _by_strategy(strategies: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -120,26 +156,46 @@ def _won(win_rate: float | None) -> str:
 
 def _noted(notes: Sequence[Mapping[str, Any]]) -> list[str]:
     """Count what was said of spreads: why no signals, which noise is a guess; then tell of the allocator."""
-    counts = Counter(str(note["note"]).replace("_", " ") for note in notes if "answers" not in note)
+    counts = Counter(
+        str(note["note"]).replace("_", " ")
+        for note in notes
+        if "answers" not in note and note["note"] != NOT_MEASURED
+    )
     spreads = ", ".join(f"{n} {note}" for note, n in sorted(counts.items()))
+    waited = [(str(note["spread"]), note["bars"]) for note in notes if note["note"] == NOT_MEASURED]
     return [
         *([f"spreads   {spreads}"] if spreads else []),
-        *(
-            f"allocator {unanswered(note)}, {note['times']:,} times of {note['answers']:,}: the book was held"
-            for note in notes
-            if "answers" in note
-        ),
+        *([f"waiting   {_waited(waited)}"] if waited else []),
+        *(f"allocator {about_allocator(note)}" for note in notes if "answers" in note),
     ]
 
 
-def unanswered(note: Mapping[str, Any]) -> str:
-    """Write why an allocator gave no target, from the note about it.
+def _waited(spreads: Sequence[tuple[str, int]]) -> str:
+    """Tell for how long spreads were wanted that nobody could measure, the longest first."""
+    longest = sorted(spreads, key=lambda one: -one[1])
+    named = ", ".join(f"{name} {counted(bars, 'bar')}" for name, bars in longest[:_SPREADS_SHOWN])
+    more = f" and {len(longest) - _SPREADS_SHOWN} more" if len(longest) > _SPREADS_SHOWN else ""
+    return f"{named}{more}, wanted before there were days enough to measure: see [risk] history"
 
-    >>> unanswered({"note": "allocator_bad_input", "reason": "history_return_frac"})
-    'bad_input (history_return_frac)'
+
+def about_allocator(note: Mapping[str, Any]) -> str:
+    """Write what a note says of the allocator: why it gave no target, or none that trades.
+
+    >>> note = {"note": "allocator_bad_input", "reason": "history_return_frac", "times": 4, "answers": 9}
+    >>> about_allocator(note)
+    'bad_input (history_return_frac), 4 times of 9: the book was held'
     """
+    if note["note"] == NO_TARGET:
+        said = f"answered {note['answers']:,} times, traded none of {note['entries']:,} entries"
+        if "expected_best_bps" not in note:
+            return said
+        expected, cost = (f"{note[key]:.1f}" for key in ("expected_best_bps", "cost_bps"))
+        return (
+            f"{said}: the best expected {expected} bp over horizon_min, the way in costs {cost} before impact"
+        )
     status = str(note["note"]).removeprefix("allocator_")
-    return f"{status} ({note['reason']})" if note.get("reason") else status
+    reason = f"{status} ({note['reason']})" if note.get("reason") else status
+    return f"{reason}, {note['times']:,} times of {note['answers']:,}: the book was held"
 
 
 def sharpe_text(summary: Mapping[str, Any]) -> str:
@@ -164,12 +220,3 @@ def shown(path: object) -> str:
         return str(Path(str(path)).relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def counted(count: int, noun: str) -> str:
-    """Write a number of things.
-
-    >>> counted(1, "halt"), counted(1_200, "signal")
-    ('1 halt', '1,200 signals')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -154,10 +154,11 @@ class View(msgspec.Struct):
         )
 
     def _feed(self) -> dict[str, Any]:
-        """Return what the feed tells; one without a connection has none that could break."""
+        """Return what the feed tells; one without a connection has none that could break while it runs."""
+        is_connected = bool(getattr(self.feed, "is_connected", True)) and self.phase is not Phase.STOPPED
         return {
             "kind": self.config.feed.kind,
-            "is_connected": bool(getattr(self.feed, "is_connected", True)),
+            "is_connected": is_connected,
             "reconnects": int(getattr(self.feed, "reconnects", 0)),
             "losses": losses_of(self.feed),
         }

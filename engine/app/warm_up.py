@@ -17,7 +17,9 @@ from engine.app.config import Config, parse
 from engine.app.source import open_source
 from engine.app.wiring import build_loop
 from engine.commands import Keys
+from engine.legs import part_way
 from engine.ports import DailyHistory
+from engine.sizing import step_out
 from feeds.recorded import RecordedBars
 
 _TEXT: Final = """
@@ -26,11 +28,6 @@ kind = "simulated"
 sessions = 1
 spread_frac = 0.006
 half_life_min = 20
-[universe]
-calendar = "24/7"
-[book]
-equity_usd = 10_000_000
-lot = 1
 [costs]
 half_spread_bps = 0.1
 [[strategy]]
@@ -48,22 +45,58 @@ warmup_min = 180
 kind = "zscore_pairs"
 pairs = ["E/F"]
 forecast_window_min = 60
-[allocator]
 """
-_ALLOCATORS: Final = (
-    'kind = "mean_variance"\nevery_min = 5\nrisk_aversion = 0.5',
-    'kind = "direct"',
-)
+_SOLVED: Final = """
+[universe]
+calendar = "24/7"
+[book]
+equity_usd = 10_000_000
+lot = 1
+[allocator]
+kind = "mean_variance"
+every_min = 5
+risk_aversion = 0.5
+"""
+#: A future in euros is held while its rate moves, the limit is met, and risk looks back on daily closes.
+_DIRECT: Final = """
+[universe]
+calendar = "24/7"
+symbols = ["A", "B", "C", "D", "E", "F", "EURUSD", "G"]
+[instruments.G]
+kind = "future"
+currency = "EUR"
+[book]
+equity_usd = 10_000_000
+lot = 1
+positions = {G = 1}
+[allocator]
+kind = "direct"
+[risk]
+model = "filtered_historical"
+window_days = 100
+scenarios = 1000
+var_limit_usd = 100_000
+"""
+_PASSES: Final[tuple[str, ...]] = (_SOLVED, _DIRECT)
 #: Bars after which every part has had its first call.
 _BARS: Final = 6 * 240
-_HISTORY_DAYS: Final = 60
+_HISTORY_DAYS: Final = 260
 
 
 @cache
 def warm_up() -> None:
     """Call every kernel and the solver once in this process."""
-    for allocator in _ALLOCATORS:
-        _pass(parse(_TEXT + allocator, Path.cwd(), "warm-up"))
+    for rest in _PASSES:
+        _pass(parse(_TEXT + rest, Path.cwd(), "warm-up"))
+    _step_out_of_a_pair()
+
+
+def _step_out_of_a_pair() -> None:
+    """Leave a pair part way, and in lots of which a bar has no room for all: too rare to be met in hours."""
+    held, legs_of, sleeves = np.array([9.0, -3.0]), np.arange(2), np.zeros(2, dtype=np.int64)
+    minute = (legs_of, sleeves, sleeves, 1, np.full((5, 2), 20.0), 0.1, np.ones(2))
+    step_out(held, np.zeros(2), *minute, True, True, np.empty(2))
+    part_way(held, np.zeros(2), np.full(2, 0.5))
 
 
 def _pass(config: Config) -> None:

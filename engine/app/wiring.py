@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from engine.app.adjustable import controls_of
 from engine.app.config import Config
 from engine.app.config_tables import InstrumentTable
-from engine.app.plugins import registry
+from engine.app.plugins import registry, weighs_returns
 from engine.book import Book
 from engine.bus import Bus
 from engine.carry import Funding
@@ -122,6 +122,7 @@ def build_loop(
         bar_min,
         instruments,
         is_horizon_weighed=weighed is not None,
+        is_return_weighed=weighs_returns(config.allocator.kind),
     )
     strategies = [
         _strategy(table.kind, table.options, replace(shared, name=table.name)) for table in config.strategy
@@ -230,14 +231,18 @@ def read_history(path: Path | None, symbols: tuple[str, ...], before_day: int) -
         return None
     import pandas as pd
 
+    absent: list[str] = []
     try:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        absent = [name for name in ("date", "symbol", "close") if name not in frame]
         frame = frame[["date", "symbol", "close"]]
         days = pd.to_datetime(frame["date"]).to_numpy("datetime64[D]").astype(np.int64)
         frame = frame.assign(day=days, close=pd.to_numeric(frame["close"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         hint = "It needs the columns date, symbol and close (adjusted)."
         why = getattr(error, "strerror", None) or error
+        if absent:
+            why = f"there is no column {', '.join(absent)}"
         raise DataError("D014", f"cannot read daily closes: {why}", str(path), hint) from None
     table = (
         frame[(frame["day"] < before_day) & frame["symbol"].isin(symbols)]

@@ -39,6 +39,7 @@ from engine.events import (
 )
 from engine.ports import Strategy
 from engine.sinks.round_trips import RoundTrips, Trade
+from engine.sinks.unmet import Unmet
 
 _CHUNK_ROWS: Final = 16_384
 _QUARANTINE_MAX: Final = 10_000
@@ -168,6 +169,8 @@ class RunFolder:
         Is shown ``(ts_ns, equity_usd)`` arrays as they are written: for the statistics of the summary.
     desk : TradingDesk or None
         Of the run; None when nothing trades.
+    weighs_returns : bool
+        Whether the allocator weighs what is expected of a spread.
     """
 
     def __init__(
@@ -178,6 +181,7 @@ class RunFolder:
         trace: bool,
         on_equity: Callable[[IntArray, FloatArray], None],
         desk: TradingDesk | None = None,
+        weighs_returns: bool = False,
     ) -> None:
         def show_equity(chunk: pa.Table) -> None:
             ts_ns = chunk["ts"].to_numpy().astype(np.int64)
@@ -189,6 +193,7 @@ class RunFolder:
         self._ledger = book
         self._names = book.layout.sleeve_names if book is not None else []
         self._trips = RoundTrips(book.layout) if book is not None else None
+        self._unmet = Unmet(desk, weighs_returns) if desk is not None else None
         self._tables = {
             name: Table(folder / f"{name}.parquet", schema, show_equity if name == "book" else None)
             for name, schema in SCHEMAS.items()
@@ -216,8 +221,9 @@ class RunFolder:
                 self._risk.append(_risk_row(event, state, limit_usd))  # type: ignore[arg-type]
             else:
                 self._rare(f"{seq}-{index}", event)
-        if n_marked and self._ledger is not None and self._trips is not None:
+        if n_marked and self._ledger is not None and self._trips is not None and self._unmet is not None:
             self._trades(self._trips.look(self._ledger, n_marked))
+            self._unmet.on_bars(n_marked)
         if self._trace is not None:
             slice_ = record if type(record) is BarSlice else _last_closed(events)
             if slice_ is not None:
@@ -227,6 +233,8 @@ class RunFolder:
         match event:
             case Signal():
                 self._tables["signals"].append(msgspec.structs.astuple(event))
+                if self._unmet is not None:
+                    self._unmet.on_signal(event)
             case Filled():
                 self._tables["fills"].append(msgspec.structs.astuple(event))
             case TargetApproved():
@@ -236,6 +244,8 @@ class RunFolder:
                 self._targets(event.ts_ns, event.weight_frac, "refused", event.reason)
             case AllocationDone(status=status, binding=binding):
                 self._answers[status, () if status == "optimal" else binding] += 1
+                if self._unmet is not None:
+                    self._unmet.on_answer(event)
             case SleevesMarked():
                 self._sleeves(event)
             case Alert():
@@ -249,6 +259,8 @@ class RunFolder:
         table = self._tables["targets"]
         if not weight_frac:
             table.append((ts_ns, None, None, status, reason))
+        elif self._unmet is not None:
+            self._unmet.on_target()
         for symbol, weight in zip(self._symbols, weight_frac, strict=False):
             table.append((ts_ns, symbol, weight, status, reason))
 
@@ -279,9 +291,10 @@ class RunFolder:
         self._quarantine.write(_line({"id": effect_id, "reason": rejected.reason.value, **bar}))
 
     def notes(self) -> list[dict[str, Any]]:
-        """Say how often, and why, the allocator gave no target: for the ``notes`` of the summary."""
+        """Say what was wanted in vain, and why the allocator gave no target: ``notes`` of the summary."""
         answers = self._answers.total()
-        return [
+        unmet = self._unmet.notes() if self._unmet is not None else []
+        return unmet + [
             {
                 "strategy": "",
                 "spread": "",

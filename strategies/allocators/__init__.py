@@ -17,7 +17,7 @@ from strategies.allocators.min_variance import MinVariance, MinVarianceOptions
 from strategies.allocators.treasury import TreasuryAllocator, TreasuryAllocatorOptions
 
 REGISTRY: dict[str, Plugin[Allocator]] = {
-    "direct": Plugin(options=DirectOptions, build=Direct),
+    "direct": Plugin(options=DirectOptions, build=Direct, weighs_returns=False),
     "downside": Plugin(options=DownsideOptions, build=Downside),
     "mean_variance": Plugin(options=MeanVarianceOptions, build=MeanVariance),
     "min_variance": Plugin(options=MinVarianceOptions, build=MinVariance),

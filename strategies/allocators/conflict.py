@@ -27,6 +27,8 @@ _ABSENT: Final[Mapping[str, Any]] = {
     "return_min_frac": -np.inf,
     "worst_day_max_loss_frac": np.inf,
 }
+#: What a solver says of zero is no larger.
+_ZERO: Final = 1e-8
 _GIVES: Final = {
     "gross_max_frac": "gross_max_frac of at least {:.6g}",
     "net_max_frac": "net_max_frac of at least {:.6g}",
@@ -141,4 +143,4 @@ def _needed(problem: NamesProblem, limit: str) -> float | None:
     if program.status not in {cp.OPTIMAL, cp.OPTIMAL_INACCURATE}:
         return None
     reached = {"fully_invested": total.value, "return_min_frac": -program.value}.get(limit, program.value)
-    return float(f"{reached:.6g}")  # the solver knows no more of it
+    return 0.0 if abs(reached) < _ZERO else float(f"{reached:.6g}")  # the solver knows no more of it

@@ -39,11 +39,7 @@ class Direct:
         self._unit_usd = options.unit_usd
         self._wiring = wire(context.layout)
         self._share_frac = context.share_frac
-
-    def _unit_frac(self, equity_usd: float) -> FloatArray:
-        """Gross of every sleeve at its entry: its part of its strategy's share, or else ``unit_usd``."""
-        share = self._share_frac
-        return np.where(np.isfinite(share), share, self._unit_usd / equity_usd)
+        self._basket = context.layout.leg_basket[self._wiring.y_leg]
 
     def due(self, minute: int, n_changed: int) -> bool:  # noqa: ARG002 - transitions alone decide here
         """Trade when a spread changed its side."""
@@ -54,11 +50,15 @@ class Direct:
 
         A spread without a price is left as it is. One that may not be entered (ratio unknown, a symbol risk
         cannot measure, state REDUCING) is closed instead, since its old side is no longer wanted. Statuses:
-        ``optimal`` and ``bad_input`` (``binding`` names the fields).
+        ``optimal`` and ``bad_input`` (``binding`` names the fields). What is left of a chain trades with what
+        is wanted of it, at one pace, so each is asked for as long as the other is not done.
         """
         wiring, legs = self._wiring, problem.held_leg_frac.copy()
+        rolls, waits = self._rolls(problem)
+        changed = np.union1d(np.array(problem.changed, dtype=np.int64), np.flatnonzero(rolls))
         is_good = 0.0 < problem.equity_usd < np.inf and set_legs(
-            np.array(problem.changed, dtype=np.int64),
+            np.setdiff1d(changed, np.flatnonzero(waits)),
+            rolls,
             problem.side,
             problem.frozen_usd_ratio,
             problem.price_usd,
@@ -66,7 +66,8 @@ class Direct:
             problem.layout.leg_symbol,
             wiring.y_leg,
             wiring.x_leg,
-            self._unit_frac(problem.equity_usd),
+            self._share_frac,
+            self._unit_usd / problem.equity_usd,
             problem.is_reducing,
             legs,
         )
@@ -74,10 +75,24 @@ class Direct:
             return Targets("bad_input", _NONE, binding=_bad_inputs(problem), by_sleeve=True)
         return Targets("optimal", legs, solver="direct", by_sleeve=True)
 
+    def _rolls(self, problem: AllocationProblem) -> tuple[BoolArray, BoolArray]:
+        """Find what is wanted of chains that hold anything else, shape (n_spreads,); none if REDUCING.
+
+        The second array marks those that have to wait, since what is held has no price to leave at.
+        """
+        wiring, held, symbol = self._wiring, problem.held_leg_frac, problem.layout.leg_symbol
+        is_wanted = problem.side[: len(self._basket)] != 0.0
+        is_old = ~is_wanted & ((held[wiring.y_leg] != 0.0) | (held[wiring.x_leg] != 0.0))
+        is_priced = problem.price_usd[symbol] > 0.0
+        is_stuck = is_old & ~(is_priced[wiring.y_leg] & is_priced[wiring.x_leg])
+        rolls = is_wanted & np.isin(self._basket, self._basket[is_old]) & (not problem.is_reducing)
+        return rolls, is_wanted & np.isin(self._basket, self._basket[is_stuck])
+
 
 @kernel
 def set_legs(  # noqa: PLR0913, PLR0917 - arrays, since a kernel knows no structs
     changed: IntArray,
+    rolls: BoolArray,
     side: FloatArray,
     ratio: FloatArray,
     price_usd: FloatArray,
@@ -85,7 +100,8 @@ def set_legs(  # noqa: PLR0913, PLR0917 - arrays, since a kernel knows no struct
     leg_symbol: IntArray,
     y_leg: IntArray,
     x_leg: IntArray,
-    unit_frac: FloatArray,
+    share_frac: FloatArray,
+    unit_frac: float,
     is_reducing: bool,
     legs: FloatArray,
 ) -> bool:
@@ -97,13 +113,17 @@ def set_legs(  # noqa: PLR0913, PLR0917 - arrays, since a kernel knows no struct
     ----------
     changed : IntArray, shape (n_changed,)
         Sleeves.
+    rolls : BoolArray, shape (n_spreads,)
+        Those whose entry goes on, at its full size, though something is held.
     side, ratio : FloatArray, shape (n_sleeves,)
         1, 0 or -1; and b, USD of x against 1 USD of y.
     price_usd, known : shape (n_symbols,)
     leg_symbol : IntArray, shape (n_legs,)
     y_leg, x_leg : IntArray, shape (n_spreads,)
-    unit_frac : FloatArray, shape (n_sleeves,)
-        Gross of a spread at its entry, fraction of equity.
+    share_frac : FloatArray, shape (n_sleeves,)
+        Gross of a spread at its entry, fraction of equity: its part of its strategy's share; NaN without one.
+    unit_frac : float
+        The same where there is no share.
     is_reducing : bool
     legs : FloatArray, shape (n_legs,)
         Held weights; output.
@@ -122,9 +142,10 @@ def set_legs(  # noqa: PLR0913, PLR0917 - arrays, since a kernel knows no struct
             continue
         b = ratio[k]
         may_enter = np.isfinite(b) and known[y] and known[x] and not is_reducing
-        size = side[k] * unit_frac[k] / (1.0 + abs(b)) if may_enter else 0.0
+        gross = share_frac[k] if np.isfinite(share_frac[k]) else unit_frac
+        size = side[k] * gross / (1.0 + abs(b)) if may_enter else 0.0
         held = legs[y_leg[k]]
-        if may_enter and held * side[k] > 0.0:
+        if may_enter and held * side[k] > 0.0 and not rolls[k]:
             size = held  # said again while held: only the hedge moves
         legs[y_leg[k]] = size
         legs[x_leg[k]] = -b * size if may_enter else 0.0

@@ -45,4 +45,6 @@ def _fault(detail: Any, model: type[BaseModel]) -> ConfigError:
         return ConfigError("C020", f"{where} is not a key of a problem file", where, hint)
     if kind == "missing":
         return ConfigError("C020", f"{where} is missing", where)
+    if kind == "too_short":
+        return ConfigError("C020", f"{where} must have at least one, was {detail['input']!r:.60}", where)
     return ConfigError("C020", f"{where}: {detail['msg']}, was {detail['input']!r:.60}", where)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import repeat
 
 import pytest
 
+from engine.app import owner_mqtt
 from engine.app.owner_mqtt import MqttOwner
 from engine.connections import mqtt_client
 from engine.errors import ServiceError
@@ -52,12 +54,29 @@ async def test_an_owner_that_was_cut_off_looks_before_it_speaks(fresh_mqtt) -> N
     assert not second.takes_commands
     fresh_mqtt.start()
     async with asyncio.timeout(30.0):
-        while not (first.takes_commands or second.takes_commands):  # noqa: ASYNC110
+        while not told:  # noqa: ASYNC110 - the newcomer hears of it
             await asyncio.sleep(0.01)
-    assert not (first.takes_commands and second.takes_commands)
-    async with asyncio.timeout(30.0):
-        while not told:  # noqa: ASYNC110 - the other one hears of it
-            await asyncio.sleep(0.01)
-    assert len(told) == 1
+    assert first.takes_commands
+    assert not second.takes_commands
+    assert told == ["'same' is also the name of the engine in first:/state"]
     for owner in (first, second):
+        await owner.release()
+
+
+async def test_an_owner_on_its_way_back_is_not_displaced(fresh_mqtt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that has forgotten everything is back; the owner waits its longest, a newcomer not at all."""
+    monkeypatch.setattr(owner_mqtt, "waits_s", repeat)
+    told: list[str] = []
+    healthy, newcomer = (owner_of(fresh_mqtt.link, place, told) for place in ("healthy", "a newcomer"))
+    await healthy.claim()
+    fresh_mqtt.kill()
+    async with asyncio.timeout(10.0):
+        while healthy.takes_commands:  # noqa: ASYNC110 - from here its longest wait
+            await asyncio.sleep(0.001)
+    fresh_mqtt.start()
+    with pytest.raises(ServiceError, match="healthy"):
+        await newcomer.claim()
+    assert healthy.takes_commands
+    assert told == []
+    for owner in (healthy, newcomer):
         await owner.release()

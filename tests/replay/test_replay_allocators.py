@@ -22,7 +22,7 @@ SHORT = (
 OWN = {
     "downside": (*SHORT, "allocator.history_days_min=3", "allocator.worst_frac=0.5"),
     "min_variance": ("feed.sessions=2",),
-    "multi_period": SHORT,
+    "multi_period": (),
     "no_trade_buffer": SHORT,
 }
 #: The problem of the deck: a target under gross 2 and net 0.05, MSFT the one that may be short.

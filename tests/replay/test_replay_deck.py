@@ -23,9 +23,9 @@ def play(folder: Path, *changes: str) -> RunResult:
     return replay(config, out=folder, commands=None, argv=[], listener=Silent())
 
 
-def test_the_deck_runs_under_its_limits(tmp_path: Path) -> None:
+def test_the_optimiser_brings_the_deck_under_its_caps(tmp_path: Path) -> None:
     """Gross begins at 2.12 of equity, above the deck's own cap of 2: the first rebalance brings it under."""
-    result = play(tmp_path / "run")
+    result = play(tmp_path / "run", "allocator.kind=mean_variance")
     book = pd.read_parquet(tmp_path / "run" / "book.parquet")
     risk = pd.read_parquet(tmp_path / "run" / "risk.parquet")
     assert book["gross_usd"][0] == pytest.approx(2_117_365, rel=0.005)
@@ -38,10 +38,14 @@ def test_the_deck_runs_under_its_limits(tmp_path: Path) -> None:
     assert '"id":"spread-0-beta"' in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_the_inventory_pays_for_its_nights(tmp_path: Path) -> None:
-    """With ``direct`` the opening book stays: some $41 a night go, and no leg of it is ever traded."""
-    result = play(tmp_path / "run", "allocator.kind=direct")
+def test_the_deck_as_it_ships_shows_the_deck(tmp_path: Path) -> None:
+    """The opening book stays: some $41 a night go, VaR is near the deck's, no leg of it is ever traded."""
+    result = play(tmp_path / "run")
     book = pd.read_parquet(tmp_path / "run" / "book.parquet")
+    risk = pd.read_parquet(tmp_path / "run" / "risk.parquet")
+    assert risk["var_usd"].between(90_000, 135_000).all()  # the deck prints $118,595
+    assert (book["gross_usd"] / book["equity_usd"]).min() > 2.0
+    assert result.summary["funding_usd"] < -150.0
     funding = book["funding_usd"].to_numpy()
     nights = np.unique(funding)[::-1]
     assert -50.0 < nights[1] < -35.0

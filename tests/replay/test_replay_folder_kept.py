@@ -68,8 +68,8 @@ def test_what_a_run_gives_again_is_no_change(kept, tmp_path) -> None:
         (lambda f: (f / "fills.parquet").write_bytes(b"PAR1"), "fills.parquet: it cannot be read"),
         (lambda f: (f / "book.parquet").unlink(), "book.parquet: it is missing"),
         (
-            lambda f: shutil.copy(f / "book.parquet", f / "more.parquet"),
-            "more.parquet: the run gives no such",
+            lambda f: (f / "commands.jsonl").write_text("{}\n"),
+            "commands.jsonl: line 1 is not what the run gives",
         ),
         (lambda f: shutil.copy(f / "risk.parquet", f / "fills.parquet"), "fills.parquet: columns differ"),
         (
@@ -112,6 +112,10 @@ def test_verify_says_which_file_is_another(kept, tmp_path) -> None:
     answer = verify(folder, None)
     assert (answer["is_equal"], answer["changed"]) == (True, [])
     assert answer["fills"] > 0
+    for name in ("mynotes.jsonl", "book-copy.parquet", ".hidden"):
+        (folder / name).write_text("of its owner")
+    answer = verify(folder, None)
+    assert (answer["is_equal"], answer["further_files"]) == (True, ["book-copy.parquet", "mynotes.jsonl"])
     edit_cell(folder, "trades", "pnl_usd", 0, 1e6)
     answer = verify(folder, None)
     assert answer["digest"] == answer["expected_digest"]
@@ -119,6 +123,9 @@ def test_verify_says_which_file_is_another(kept, tmp_path) -> None:
     assert len(answer["changed"]) == 1
     config = folder / "config.toml"
     config.write_text(config.read_text().replace("var_limit_usd = 150000.0", "var_limit_usd = 150001.0"))
+    edit_key(folder, "summary.json", "digest", "another")
+    edit_key(folder, "run.json", "version", "0.0.1")
+    assert "one of version 0.0.1" in verify(folder, None)["hint"]
     assert changed_config(folder) == ["config.toml: it is not the configuration of the run"]
 
 
@@ -126,4 +133,4 @@ def test_a_proof_over_no_signal_says_so(kept) -> None:
     """Nothing was tested is another answer than nothing was found."""
     config = load(kept.parent / "astra.toml", ["strategy.0.entry_z=1_000"])
     answer = lookahead(config)
-    assert (answer["is_equal"], answer["signals"], answer["compared"]) == (True, 0, 0)
+    assert (answer["is_equal"], answer["signals"], answer["compared"]) == (None, 0, 0)

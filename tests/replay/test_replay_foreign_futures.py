@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from engine.app.book_input import read_priced_book
 from engine.app.book_table import describe
 from engine.app.past_bars import past_bars
 from engine.app.risk_tape import tape_closes
-from tests.support.daily_bars import FREE, Run, run_daily, session_dates
+from tests.support.daily_bars import FREE, Run, run_daily, run_file, session_dates, write_daily
+from tests.support.source import ROOT
 
 CONFIG = """symbols = ["EXW1", "FESX", "EURUSD"]
 [instruments.EXW1]
@@ -102,3 +104,15 @@ def test_an_opening_position_gains_its_change_and_stands_for_its_notional(tmp_pa
     answer = describe(read_priced_book(tmp_path / "astra.toml"))
     assert answer["net_usd"] == pytest.approx(96_960.0)
     assert answer["funding"]["daily_usd"] == 0.0
+
+
+def test_the_configuration_of_the_document_gains_what_its_table_says(tmp_path: Path) -> None:
+    """A reader copies it as it stands: a rate that moves alone earns nothing, 40 points are 960 USD."""
+    document = (ROOT / "docs/instruments.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```toml\n(\[feed\].*?)^```$", document, re.MULTILINE | re.DOTALL)
+    closes = {"EXW1": [40.0, 40.0, 40.4], "FESX": [4_000.0, 4_000.0, 4_040.0], "EURUSD": [1.10, 1.20, 1.20]}
+    write_daily(tmp_path, "", session_dates("2026-12-01", 3), closes)
+    (tmp_path / "astra.toml").write_text(text, encoding="utf-8")
+    done = run_file(tmp_path / "astra.toml", tmp_path)
+    assert done.table("book")["equity_usd"].tolist() == pytest.approx([5e6, 5e6, 5_000_960.0], abs=1e-6)
+    assert len(done.table("fills")) == 0

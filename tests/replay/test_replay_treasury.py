@@ -94,6 +94,21 @@ def test_profit_is_holdings_times_the_change_of_the_index(example: tuple[Config,
     assert summary["pnl_usd"] == pytest.approx(profit - fills["cost_usd"].sum(), rel=1e-9)
 
 
+def test_a_halt_parts_the_profit(tmp_path: Path) -> None:
+    """Recomputed from the tables: equity at the close of the first halt, before it and since."""
+    config = load(EXAMPLE, ["allocator.n_scenarios=50", "risk.var_limit_usd=1500000"])
+    summary = run(config, tmp_path / "run")
+    risk, book = (pd.read_parquet(tmp_path / "run" / f"{name}.parquet") for name in ("risk", "book"))
+    first = risk.loc[risk["state"] == "HALTED", "ts"].iloc[0]
+    equity = float(book.loc[book["ts"] == first, "equity_usd"].iloc[0])
+    halted = summary["halted"]
+    assert halted["first"] == first.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert halted["pnl_before_usd"] == pytest.approx(equity - config.book.equity_usd)
+    assert halted["pnl_since_usd"] == pytest.approx(summary["pnl_usd"] - halted["pnl_before_usd"])
+    assert halted["pnl_halted_usd"] == halted["pnl_since_usd"]  # nobody resumed
+    assert abs(halted["pnl_since_usd"]) > 1_000.0
+
+
 @pytest.mark.shared
 @pytest.mark.skipif(not REAL.exists(), reason="no real curves beside the project")
 def test_two_years_of_real_curves(tmp_path: Path) -> None:

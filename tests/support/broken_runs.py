@@ -128,6 +128,6 @@ if __name__ == "__main__":  # the command line itself, with its end: what a fork
     from engine.app import warm_up
     from engine.app.main import main
 
-    warm_up._ALLOCATORS = ('kind = "mean_variance"\nevery_min = 5\nrisk_aversion = 0.5',)  # type: ignore[misc]
+    warm_up._PASSES = warm_up._PASSES[:1]  # type: ignore[misc]
     globals()[sys.argv.pop(1)]()
     main()

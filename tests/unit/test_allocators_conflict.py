@@ -40,6 +40,8 @@ CASES: list[tuple[dict[str, Any], dict[str, float | None]]] = [
         {**DAYS, "worst_day_max_loss_frac": 0.001, "fully_invested": True},
         {"fully_invested": 1.0 / 14.0, "worst_day_max_loss_frac": 0.014},
     ),
+    # Nothing is held, so nothing is earned: 0, and not what a solver takes for it.
+    ({"return_min_frac": 0.001, "gross_max_frac": 0.0}, {"gross_max_frac": 0.5, "return_min_frac": 0.0}),
     # No limit spans two periods of a plan.
     (
         {"allocator": "multi_period", "steps": 3, "fully_invested": True, "name_max_frac": 0.4},

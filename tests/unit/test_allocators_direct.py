@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.ports import AllocationProblem, AllocatorContext, Spread, Targets
-from strategies.allocators.direct import Direct, DirectOptions
+from strategies.allocators.direct import Direct, DirectOptions, set_legs
 from tests.support.allocation import layout_of, problem_of
 
 TWO = layout_of(["A/B", "B/C"], ["LONE"])
@@ -126,9 +126,64 @@ def test_a_roll_in_one_minute_leaves_the_share_as_it_was() -> None:
     assert targets.leg_frac == pytest.approx([0.0, 0.0, 0.4 / 3.0, -0.8 / 3.0, 0.0])
 
 
+@pytest.mark.parametrize("is_reducing", [False, True])
+def test_a_roll_that_was_not_filled_is_asked_for_again_whole(is_reducing: bool) -> None:
+    """Nine tenths of the old contract are left, a tenth of the next is in: both go on, as one trade would."""
+    layout = replace(TWO, spreads=tuple(replace(spread, chain="A") for spread in TWO.spreads))
+    context = AllocatorContext(layout, 390, capital_frac={"test": 0.4})
+    held = np.array([0.24, -0.12, 0.013, -0.027, 0.0])
+    asked = replace(
+        problem(side=np.array([0.0, 1.0, 0.0]), changed=(0,), held_leg_frac=held, is_reducing=is_reducing),
+        layout=layout,
+    )
+    targets = Direct(DirectOptions(), context).allocate(asked)
+    entered = [0.013, -0.027] if is_reducing else [0.4 / 3.0, -0.8 / 3.0]
+    assert targets.leg_frac == pytest.approx([0.0, 0.0, *entered, 0.0])
+
+
+def test_no_contract_is_entered_while_the_one_before_has_no_price() -> None:
+    """It cannot be left at any price, so the next one would come on top of it."""
+    layout = replace(TWO, spreads=tuple(replace(spread, chain="A") for spread in TWO.spreads))
+    context = AllocatorContext(layout, 390, capital_frac={"test": 0.4})
+    held = np.array([0.0, -0.12, 0.0, 0.0, 0.0])
+    price = np.array([math.nan, 100.0, 100.0, 100.0])
+    asked = problem(side=np.array([0.0, 1.0, 0.0]), changed=(0, 1), held_leg_frac=held, price_usd=price)
+    targets = Direct(DirectOptions(), context).allocate(replace(asked, layout=layout))
+    assert targets.leg_frac.tolist() == held.tolist()
+
+
 def test_an_outright_uses_its_one_leg() -> None:
     """Its ratio is 0: everything is in y."""
     layout = layout_of(["A/A"])
     zero = np.zeros(1)
     asked = problem_of(layout, side=np.array([-1.0]), changed=(0,), usd_ratio=zero, frozen_usd_ratio=zero)
     assert allocate(asked).leg_frac.tolist() == pytest.approx([-0.12, 0.0])
+
+
+def test_the_legs_are_the_same_uncompiled() -> None:
+    """The kernel and its Python twin agree to the last bit: shares, unknown ratios and prices included."""
+    rng = np.random.default_rng(11)
+    symbol, y_leg, x_leg = np.array([0, 1, 1, 2, 2, 0]), np.array([0, 2, 4]), np.array([1, 3, 5])
+    for _ in range(100):
+        side, share = rng.choice([-1.0, 0.0, 1.0], 3), rng.choice([math.nan, 0.2, 0.5], 3)
+        ratio, price = rng.normal(0, 2, 3), rng.choice([10.0, 25.0, math.nan], 3)
+        ratio[rng.random(3) < 0.2] = math.nan
+        known, changed = rng.random(3) < 0.8, np.flatnonzero(rng.random(3) < 0.7)
+        given = (
+            changed,
+            rng.random(3) < 0.3,
+            side,
+            ratio,
+            price,
+            known,
+            symbol,
+            y_leg,
+            x_leg,
+            share,
+            0.1,
+            bool(rng.random() < 0.2),
+        )
+        legs = np.where(rng.random(6) < 0.5, rng.normal(0, 0.1, 6), 0.0)
+        twin = legs.copy()
+        assert set_legs(*given, legs) == set_legs.py_func(*given, twin)
+        assert legs.tolist() == twin.tolist()

@@ -31,6 +31,8 @@ def test_the_latest_alerts_are_shown(path: Path, capsys: pytest.CaptureFixture[s
     )
     assert run(["alerts", "--limit", "1", "--json"]) == 0
     assert capsys.readouterr().out.encode() == LINE % (29, 29)
+    assert run(["alerts", "--limit", "0"]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_no_alerts_are_said_to_be_none(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

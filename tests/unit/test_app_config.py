@@ -112,8 +112,28 @@ def test_overrides_win_and_are_typed() -> None:
     assert config.symbols[:4] == ("JPM", "C", "V", "MA")
 
 
+def test_an_override_without_a_value_takes_a_key_out() -> None:
+    """Keys of one risk model are refused beside another: without this a model could not be tried by --set."""
+    text = TEXT + "[risk]\nseed = 8\n"
+    with pytest.raises(Errors) as caught:
+        parse(text, FOLDER, overrides=["risk.model=historical"])
+    assert "--set risk.seed=" in caught.value.errors[0].detail
+    config = parse(text, FOLDER, overrides=["risk.model=historical", "risk.seed="])
+    assert config.risk.model == "historical"
+
+
 @pytest.mark.parametrize(
-    "text", ["risk.seed", "seed=7", "risk..seed=7", "=7", "feed.path.deep=1", "strategy.x.z=1"]
+    "text",
+    [
+        "risk.seed",
+        "seed=7",
+        "risk..seed=7",
+        "=7",
+        "feed.path.deep=1",
+        "strategy.x.z=1",
+        "risk.sed=",
+        "strategy.0=",
+    ],
 )
 def test_an_override_that_cannot_be_read_is_refused(text: str) -> None:
     """An override that is silently ignored would be a mistyped limit that is silently ignored."""

@@ -3,6 +3,7 @@
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -153,7 +154,7 @@ def test_data_verbs(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", "synth", "-o", "b.csv", "--sessions", "0"]) == 2
     assert "error[C013] --sessions" in capsys.readouterr().err
     assert run(["data", "check", "a.csv"]) == 0
-    assert "2 symbols, 2026-01-05..2026-01-05, 1 sessions XNYS, 780 rows, 0 gaps" in capsys.readouterr().out
+    assert "2 symbols, 2026-01-05..2026-01-05, 1 session XNYS, 780 rows, 0 gaps" in capsys.readouterr().out
     assert run(["data", "check", "a.csv", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == 780
     assert run(["data", "import", "a.csv", "c.parquet"]) == 0
@@ -163,6 +164,36 @@ def test_data_verbs(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", "synth", "-o", "a.csv/b.csv"]) == 2
     assert run(["init", "a.csv"]) == 2
     assert capsys.readouterr().err.count("is no folder") == 2
+
+
+def test_what_makes_or_shows_something_answers_programs(
+    demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script that prepares a desk needs the names of what was made, not sentences."""
+
+    def answer(*argv: str) -> Any:
+        assert run([*argv, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert answer("init", "other")["created"] == ["other/astra.toml", "other/data/sample.csv.gz"]
+    made = answer("data", "synth", "-o", "made.csv", "--sessions", "1", "--pairs", "AA/BB")
+    assert (made["path"], made["bars"], made["pairs"]) == ("made.csv", 780, ["AA/BB"])
+    assert answer("data", "import", "made.csv", "made.parquet") == {
+        "path": "made.parquet",
+        "rows": 780,
+        "bar_min": 1,
+    }
+    assert answer("config", "show")["risk"]["var_limit_usd"] == 150_000.0
+    assert answer("config", "schema")["title"] == "astra.toml"
+    assert answer("doctor")["is_fit"]
+
+
+def test_a_demo_is_found_from_beside_it(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its configuration has a folder of its own, and nobody who runs it has seen that."""
+    (demo / "empty" / "astra-demo").mkdir(parents=True)
+    (demo / "empty" / "astra-demo" / "astra.toml").touch()
+    assert run(["status", "--config", "empty/astra.toml"]) == 2
+    assert "--config empty/astra-demo/astra.toml" in capsys.readouterr().err
 
 
 def test_the_doctor_finds_this_machine_fit(demo: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -144,6 +145,12 @@ def test_another_configuration_proves_nothing(state) -> None:
     with pytest.raises(JournalError) as caught:
         list(verify_states(state, load(state / "astra.toml")))
     assert caught.value.code == "J011"
+    assert "Which keys differ is not known" in caught.value.detail
+    (state / "config.toml").write_text(CONFIG)
+    with pytest.raises(JournalError) as caught:
+        list(verify_states(state, load(state / "astra.toml")))
+    assert re.match(r"strategy\.0\.\S.* was .*1e-05.*, is .*0\.0001", caught.value.detail)
+    assert caught.value.where == str(state)
 
 
 def test_compacting_keeps_what_a_start_needs(state) -> None:

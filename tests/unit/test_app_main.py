@@ -69,7 +69,7 @@ def test_errors_go_to_stderr_without_traceback_and_stdout_stays_clean(tmp_path: 
         (["var", "none.json", "--json"], "C013", "none.json", "there is no file none.json"),
         (["replay", "--json", "--foo"], "usage", "astra replay", "--foo"),
         (["optimise", "--json"], "usage", "astra optimise", "Missing argument 'FILE.json'."),
-        (["halt", "--json"], "usage", "astra halt", "--json"),
+        (["run", "--json"], "usage", "astra run", "--json"),
     ],
 )
 def test_a_failure_of_json_is_one_object_too(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine.app.config import parse
+from engine.app.config import load, parse
 from engine.app.config_tables import CostsTable
 from engine.app.entry_sizes import LegSize
 from engine.app.main import run
@@ -22,8 +22,10 @@ from engine.app.mistakes import (
     less_than_a_lot,
     no_costs,
     not_cointegrated,
+    opens_over_leveraged,
     over_leveraged,
     round_trip_bps,
+    short_horizon,
     small_entry,
 )
 from engine.app.source import open_source
@@ -130,6 +132,47 @@ def test_entries_that_cannot_pay() -> None:
     assert found.text == "s: A/B enters at 4.7 bp, a round trip costs 4.8"
 
 
+def test_an_opening_book_above_its_cap() -> None:
+    """An optimiser sells what is above its cap at once; a person should know before it does."""
+    assert list(opens_over_leveraged(2.0, 2.0)) == []
+    assert list(opens_over_leveraged(2.12, 2.5)) == [*opens_over_leveraged(2.12, None)]
+    [found] = opens_over_leveraged(2.12, 2.0)
+    assert found.text.startswith("the book opens at 2.12x equity, gross_max_frac is 2:")
+    [shown] = opens_over_leveraged(1.2, 1.0)
+    assert shown.name == "opening book"
+
+
+def test_a_horizon_shorter_than_a_bar() -> None:
+    """The default of an hour is 15% of a daily bar: both numbers, and what to set."""
+    assert list(short_horizon(MeanVarianceOptions(), 60)) == []
+    assert list(short_horizon(None, 390)) == []
+    [found] = short_horizon(MeanVarianceOptions(), 390)
+    assert "horizon_min is 60, a bar has 390" in found.text
+    assert "15% of a bar" in found.text
+    assert "3900 for 10 bars" in found.text
+
+
+def test_daily_bars_under_the_default_allocator() -> None:
+    """Who takes a strategy of days and leaves [allocator] out must hear why nothing will be traded."""
+    text = (ROOT / "config" / "correlation.toml").read_text()
+    solving = parse(text.replace('kind = "direct"', 'kind = "mean_variance"'), ROOT / "config")
+    assert {"horizon", "no forecast"} <= {one.name for one in find_mistakes(solving, [])}
+    names = {one.name for one in find_mistakes(parse(text, ROOT / "config"), [])}
+    assert names.isdisjoint({"horizon", "no forecast"})
+
+
+@pytest.mark.parametrize(("half_spread_bps", "is_minded"), [(2.0, False), (800.0, True)])
+def test_a_deal_that_pays_less_than_its_way_in_and_out(half_spread_bps: float, is_minded: bool) -> None:
+    """A deal at 98 for 100 has 2% to give: less than a round trip at 8% a trade."""
+    override = (f"costs.half_spread_bps={half_spread_bps}",)
+    config = load(ROOT / "config" / "merger.toml", override)
+    measured, _ = measure(config, open_source(config), None)
+    assert all(0.0 < one.entry_bps < 2_000.0 for one in measured)
+    found = [one for one in find_mistakes(config, measured) if one.name == "entry"]
+    assert bool(found) is is_minded
+    assert not found or "a round trip costs 1600.4" in found[0].text
+
+
 def test_a_position_smaller_than_its_lot() -> None:
     """Half a contract is never traded, and neither is the fund beside it: the strategy would stand still."""
     fits = LegSize("SPY", 60_000.0, 600.0, "unit_usd", 120_000.0)
@@ -193,7 +236,7 @@ def test_the_size_of_an_entry(
     text = LOTS.format(allocator=allocator, share=share)
     write_daily(tmp_path, text, session_dates("2026-01-05", n), closes)
     config = parse((tmp_path / "astra.toml").read_text(), tmp_path)
-    march, june = measure(config, open_source(config), None)
+    (march, june), _ = measure(config, open_source(config), None)
     fund, future = march.legs
     assert (fund.symbol, fund.lot_usd) == ("SPY", 10 * SPY_USD)
     assert (future.symbol, future.lot_usd, future.key) == ("ESH6", CONTRACT_USD, key)
@@ -206,7 +249,7 @@ def test_the_size_of_an_entry(
 def test_who_has_no_lots_hears_nothing_of_them() -> None:
     """Shares in fractions have a size whatever the price."""
     config = parse(DESK.format(half_spread_bps=1.0, pairs='"A/B"', entry_z=2.0, gross_max_frac=2.0), Path())
-    [found] = measure(config, open_source(config), None)
+    [found], _ = measure(config, open_source(config), None)
     assert found.legs == ()
 
 
@@ -214,7 +257,7 @@ def test_the_width_is_what_z_is_made_with() -> None:
     """Spreads of 0.2%: two sigmas are 40 bp, and windows of two hours see a little less."""
     text = DESK.format(half_spread_bps=1.0, pairs='"A/B", "A/C"', entry_z=2.0, gross_max_frac=2.0)
     config = parse(text.replace("sessions = 3", 'sessions = 3\npairs = ["A/B", "C/D"]'), Path())
-    own, stranger = measure(config, open_source(config), None)
+    (own, stranger), _ = measure(config, open_source(config), None)
     assert (own.strategy, own.spread) == ("zscore_pairs", "A/B")
     assert 25.0 < own.entry_bps < 50.0
     assert 0.5 < own.usd_ratio < 1.6
@@ -241,7 +284,7 @@ kind = "none"
 """
     run_daily(tmp_path, strategy, session_dates("2026-01-05", n), {"Y": y, "X": x})
     config = parse((tmp_path / "astra.toml").read_text(), tmp_path)
-    [found] = measure(config, open_source(config), None)
+    [found], _ = measure(config, open_source(config), None)
     assert found.entry_bps == pytest.approx(1e4 * 2.0 * math.sqrt(20.0 / 19.0) / 106.0, rel=0.03)
 
 

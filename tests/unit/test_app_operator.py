@@ -247,6 +247,35 @@ def test_halt_and_resume_by_hand(engine: Running, capsys: pytest.CaptureFixture[
     assert "nothing is halted: the state is REDUCING" in capsys.readouterr().err
 
 
+def test_a_program_gets_the_verdict(engine: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever scripts a halt must not read sentences to know whether it counts."""
+    assert run(["halt", "--json", "--reason", "drill"]) == 0
+    verdict = json.loads(capsys.readouterr().out)
+    assert (verdict["kind"], verdict["verdict"], verdict["reason"]) == ("halt", "accepted", "drill")
+    assert verdict["nonce"] == engine.loop.status.verdicts[-1].nonce
+    assert run(["resume", "--json", "--reason", "checked", "--yes"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["halt_id"] in captured.err
+    assert run(["resume", "--json", "--reason", "checked", "--halt-id", "another"]) == 2
+    assert json.loads(capsys.readouterr().out)["verdict"] == "refused"
+
+
+def test_a_stopped_engine_is_said_to_be_stopped_at_once(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Waiting for an answer that cannot come costs the seconds in which somebody must act."""
+    loop, _ = engine_of(["A/B"], {})
+    now_ns = wall_ns()
+    extras = Extras(
+        instance="desk", epoch="e", version="v", phase="stopped", clock_ns=now_ns, written_ns=now_ns
+    )
+    (here / "state").mkdir()
+    (here / "state" / "status.json").write_bytes(encode(document(loop, now_ns, extras)))
+    assert run(["halt", "--timeout", "600"]) == 5
+    assert "error[S035] the engine stopped" in capsys.readouterr().err
+    assert len(list((here / "state" / "commands").glob("*.json"))) == 1
+
+
 def _login() -> str:
     import getpass
 

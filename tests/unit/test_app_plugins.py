@@ -185,3 +185,14 @@ def test_a_risk_model_that_could_not_stand_in_risk_is_refused(tmp_path, monkeypa
     with pytest.raises(ConfigError, match=why) as caught:
         risk_models()
     assert caught.value.code == "C009"
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_weighed"), [("direct", False), ("none", False), ("mean_variance", True)]
+)
+def test_returns_are_forecast_for_those_who_weigh_them(tmp_path: Path, kind: str, is_weighed: bool) -> None:
+    """Forecasts are the dearest part of a small trade; an allocator that reads them must get them all."""
+    toml = f'feed = {{ path = "b.csv" }}\nallocator = {{ kind = "{kind}" }}\n'
+    toml += '[[strategy]]\nkind = "zscore_pairs"\npairs = ["A/B"]\n'
+    strategy = build_loop(parse(toml, tmp_path), None, Keys(), lambda *_: None).bus.strategies[0]
+    assert np.isfinite(strategy.outlook().expected_return_frac).tolist() == [is_weighed]

@@ -93,6 +93,20 @@ def test_key_figures_and_why_there_is_no_sharpe(tmp_path: Path) -> None:
     assert page.has("PAPER")
 
 
+def test_a_halt_parts_the_profit(tmp_path: Path) -> None:
+    """What a book earned that nobody steered must not pass for the merit of its rules."""
+    folder = traded_run(tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text())
+    halted = {"first": "2026-01-06T15:00:00Z", "pnl_before_usd": 100.0, "pnl_since_usd": 600.0}
+    summary["halted"] = halted | {"pnl_halted_usd": 550.0}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    _, page = page_of(folder)
+    assert page.has("P&L before the halt", "+$100", "first halted at 2026-01-06T15:00:00Z")
+    assert page.has(
+        "P&L since the halt", "+$600", "+$550 of it while halted: of what was held, nothing decided"
+    )
+
+
 def test_sharpe_is_shown_with_its_error(tmp_path: Path) -> None:
     """From 20 sessions on the ratio comes with the error that makes it modest: sqrt(98280 / 599) = 12.81."""
     _, page = page_of(traded_run(tmp_path / "run", sessions=20))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from engine.app.journal_tools import rebuild
 from engine.app.main import run
 from engine.app.past_bars import past_bars
 from engine.app.report_risk import positions_grid, strategies_grid, var_method
+from engine.app.risk_inputs import read_frozen_book
 from engine.app.risk_tape import tape_closes
 from engine.app.source import open_source
 from engine.events import Tick
@@ -335,6 +337,22 @@ def test_unknown_parts_are_not_shown_as_numbers() -> None:
     assert positions_grid({}).rows == strategies_grid({}).rows == []
 
 
+def test_one_book_in_its_three_forms_has_one_var(capsys: pytest.CaptureFixture[str]) -> None:
+    """USD, shares at their prices, or a configuration at its last closes: nobody should convert by hand."""
+    usd = dict(zip(SYMBOLS, read_frozen_book(Path("desk.toml"), None).holdings_usd.tolist(), strict=True))
+    shares = {"AAA": 1000.0, "BBB": -500.0}
+    positions = {s: {"shares": shares[s], "price_usd": usd[s] / shares[s]} for s in SYMBOLS}
+    Path("usd.json").write_text(json.dumps({"symbols": [*usd], "holdings_usd": [*usd.values()]}))
+    Path("positions.json").write_text(json.dumps({"positions": positions, "equity_usd": 1e6}))
+    found = []
+    for name in ("desk.toml", "usd.json", "positions.json"):
+        assert run(["var", name, "--history", "daily.csv", "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["var_analytic_usd"])
+    assert found == pytest.approx([found[0]] * 3, rel=1e-12)
+    stressed = told(capsys, "stress", "positions.json", "--history", "daily.csv", "--json")
+    assert json.loads(stressed)["var_usd"] == pytest.approx(found[0], rel=1e-6)
+
+
 @pytest.mark.shared
 @pytest.mark.skipif(not DAILY.exists(), reason="no real bars beside the project")
 def test_funding_book_over_real_closes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -346,3 +364,9 @@ def test_funding_book_over_real_closes(capsys: pytest.CaptureFixture[str]) -> No
     assert all(one["basel"]["zone"] == "green" for one in answer["models"].values())
     assert answer["models"]["gaussian"]["exceptions"] == 3
     assert answer["models"]["filtered_historical"]["conditional_coverage"]["p_value"] > 0.05
+    mean_usd = [f"${one['var_mean_usd']:,.0f}" for one in answer["models"].values()]
+    table = Path(__file__).parents[2] / "docs" / "maths" / "risk_models.md"
+    printed = re.findall(
+        r"^\| `(\w+)` \|.*\| (\$[\d,]+) \|$", table.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert printed == list(zip(answer["models"], mean_usd, strict=True))

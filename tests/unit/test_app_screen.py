@@ -15,6 +15,7 @@ import pytest
 from engine.app.config import parse
 from engine.app.main import run
 from feeds.calendars import date_of, day_of, sessions_for
+from tests.support.daily_bars import run_file, session_dates, write_daily
 
 DAYS = 320
 
@@ -82,12 +83,33 @@ def test_it_prints_a_table_and_the_snippet(tmp_path: Path, capsys: pytest.Captur
     assert "[[strategy]]" in said
 
 
+def test_what_a_screen_of_daily_bars_writes_trades(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over an hour a half-life of days brings nothing: the table must come with a horizon that fits."""
+    rng = np.random.default_rng(6)
+    n = 400
+    walk, spread = np.cumsum(rng.normal(0.0, 0.01, n)), np.zeros(n)
+    for t in range(1, n):
+        spread[t] = 0.85 * spread[t - 1] + rng.normal(0.0, 0.012)  # a half-life of 4.3 sessions
+    closes = {"AAA": 50.0 * np.exp(0.9 * walk + spread), "BBB": 80.0 * np.exp(walk)}
+    write_daily(tmp_path, "", session_dates("2024-01-02", n), {k: v.tolist() for k, v in closes.items()})
+    answer = told(capsys, str(tmp_path / "bars.csv"), "--bar-min", "1440")
+    half_life = answer["pairs"][0]["half_life_sessions"]
+    assert 2.0 < half_life < 7.0
+    assert tomllib.loads(answer["snippet"])["allocator"]["horizon_min"] == 390 * round(half_life)
+    with (tmp_path / "astra.toml").open("a") as file:
+        file.write(answer["snippet"])
+    done = run_file(tmp_path / "astra.toml", tmp_path)
+    assert done.summary["rebalances"] >= 5
+
+
 def test_none_is_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Most universes have no pair: that is said, without a snippet, and it is no error."""
     bars = str(daily_bars(tmp_path))
     assert run(["screen", bars, "--bar-min", "1440", "--pairs-from", "CCC, DDD"]) == 0
     said = capsys.readouterr().out
-    assert "1 pairs of 2 symbols" in said
+    assert "1 pair of 2 symbols" in said
     assert "None passes" in said
     assert "[[strategy]]" not in said
 

@@ -97,7 +97,7 @@ def test_reasons_for_no_sharpe() -> None:
     assert measured(ts, np.full(100, 1e6)).sharpe_reason == "equity did not move"
     holed = walk(100)
     holed[50] = np.nan
-    assert measured(ts, holed).sharpe_reason == "equity was unknown on 1 bars"
+    assert measured(ts, holed).sharpe_reason == "equity was unknown on 1 bar"
     ruined = walk(100)
     ruined[70:] = 0.0
     assert measured(ts, ruined).sharpe_reason == "equity fell to zero or below"

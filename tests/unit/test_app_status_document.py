@@ -65,6 +65,11 @@ def test_the_page_shows_what_matters_and_how_old_it_is() -> None:
     assert "refused" in text
     assert "STALE" not in text
     assert "STALE" in page(now, now["written_ns"] + int((STALE_S + 1) * 1e9))
+    stopped = page({**now, "phase": "stopped", "clock_ns": now["clock_ns"] * 2}, now["written_ns"] + 10**9)
+    assert stopped.splitlines()[1] == "STOPPED    1.0 s ago, in good order; astra run goes on from there"
+    assert "state      ACTIVE when it stopped" in stopped
+    assert "connected" not in stopped
+    assert "STALE" not in stopped
     hostile = page({**now, "halt_id": "h\x1b[2J", "halt_reason": "x\ny"}, now["written_ns"])
     assert "\x1b" not in hostile
     assert "xy" in hostile

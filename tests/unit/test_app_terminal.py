@@ -274,6 +274,29 @@ def test_an_allocator_that_gave_no_target_is_said_with_its_reason(config: Config
     assert "allocator bad_input (history_return_frac), 104 times of 182: the book was held" in text
 
 
+def test_what_was_wanted_in_vain_is_said(config: Config) -> None:
+    """Signals without a trade must not pass without a word: who waited for days, and what never paid."""
+    waiting = [
+        {"strategy": "k", "spread": f"A/{x}", "note": "not_measured", "bars": bars}
+        for x, bars in (("B", 1), ("C", 9), ("D", 4), ("E", 5))
+    ]
+    never = {
+        "strategy": "",
+        "spread": "",
+        "note": "allocator_no_target",
+        "entries": 8,
+        "times": 9,
+        "answers": 9,
+    }
+    figures = {"expected_best_bps": 0.44, "cost_bps": 1.2}
+    text = printed(config, [], SUMMARY | {"notes": [*waiting, never | figures]})
+    assert "waiting   A/C 9 bars, A/E 5 bars, A/D 4 bars and 1 more, wanted before" in text
+    assert "spreads " not in text
+    assert "allocator answered 9 times, traded none of 8 entries: the best expected 0.4 bp" in text
+    assert "the way in costs 1.2 before impact" in text
+    assert "traded none of 8 entries\n" in printed(config, [], SUMMARY | {"notes": [never]})
+
+
 def test_z_is_printed_with_the_unit_of_its_strategy(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mispricing of 37 basis points is no event of 37 standard deviations."""
     assert "z -2.31  beta" in printed(config, [signal(OPEN_NS)])

@@ -128,7 +128,12 @@ def test_runs_are_listed_shown_and_compared(capsys: pytest.CaptureFixture[str]) 
     (Path("runs") / "latest").symlink_to("b")
     assert run(["runs", "list"]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in listed] == ["run", "a", "b"]
+    assert [line.split()[0] for line in listed[:-1]] == ["run", "a", "b"]
+    assert listed[-1] == "2 runs in runs"
+    assert run(["runs", "list", "runs", "--dir", "elsewhere"]) == 0
+    assert capsys.readouterr().out.splitlines() == listed
+    assert run(["runs", "list", "nowhere"]) == 2
+    assert "error[C013] there is no folder nowhere" in capsys.readouterr().err
     assert run(["runs", "show"]) == 0
     assert "10.00" in capsys.readouterr().out
     assert run(["runs", "compare", "a", "runs/b"]) == 0
@@ -173,12 +178,13 @@ def test_what_is_no_json_file_is_named(capsys: pytest.CaptureFixture[str]) -> No
     Path("folder.json").mkdir()
     Path("astra.toml").write_text("[book]\n")
     Path("deep.json").write_text("[" * 100_000)
-    for name, said in (
-        ("folder.json", "is a folder"),
-        ("astra.toml", "is a configuration"),
-        ("deep.json", "too deeply"),
+    document = ("var", "optimise", "frontier")
+    for name, said, verbs in (
+        ("folder.json", "is a folder", document),
+        ("astra.toml", "is a configuration", document[1:]),  # var takes one
+        ("deep.json", "too deeply", document),
     ):
-        for verb in ("var", "optimise", "frontier"):
+        for verb in verbs:
             assert run([verb, name]) == 2
             shown = capsys.readouterr().err
             assert "error[C013]" in shown

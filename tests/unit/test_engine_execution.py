@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine import legs
 from engine.events import MINUTE_NS, Filled, TargetRefused, TradingState
-from engine.execution import Costs, fill, fillable
+from engine.execution import Costs, fill, fillable, opening_prices, settle
 from engine.ports import Instrument
 from tests.support.core import OpenGate, approved, book_of, layout_of, market_of, slice_of
 
@@ -263,9 +263,23 @@ def test_one_minute_of_fills_is_the_same_uncompiled() -> None:
     for _ in range(50):
         held, target = rng.normal(0, 50, (2, 6)).round(1)
         bars = np.stack([np.full(3, 10.0)] * 4 + [rng.uniform(1, 3_000, 3)])
-        given_ = (held, target, layout.leg_symbol, layout.leg_sleeve, 3, bars, 0.1, layout.lot, False)
-        for ours, twin in zip(fillable(*given_), fillable.py_func(*given_), strict=True):
-            assert ours.tolist() == twin.tolist()
+        at = layout.leg_symbol, layout.leg_sleeve, layout.leg_basket, 3
+        given_ = (held, target, *at, bars, 0.1, layout.lot, False)
+        ours, twin = np.empty((2, 6))
+        assert fillable(*given_, ours) == fillable.py_func(*given_, twin)
+        assert ours.tolist() == twin.tolist()
+        priced = (held, ours, layout.leg_symbol, bars, 1.2, 10.0)
+        trades, twins = np.zeros((2, 3, 4))
+        assert settle(*priced, trades) == settle.py_func(*priced, twins)
+        assert trades.tolist() == twins.tolist()
+
+
+def test_what_does_not_open_is_priced_as_it_was() -> None:
+    """The second look of the gate needs a price for everything held, not only for what trades."""
+    found = np.empty(3)
+    for kernel in (opening_prices, opening_prices.py_func):
+        kernel(np.array([10.5, NAN, NAN]), np.array([10.0, 20.0, NAN]), found)
+        np.testing.assert_array_equal(found, [10.5, 20.0, NAN])
 
 
 def test_what_nets_today_may_not_be_counted_on() -> None:

@@ -187,12 +187,12 @@ def test_what_trades_at_the_open_gains_from_there() -> None:
     step(quotes, book, (4_000.0, 4_000.0), (40.0, 40.0), (1.10, 1.10))
     usd = quotes.to_usd(slice_of((4_020.0, 4_040.0), (40.0, 40.0), (1.10, 1.20)))
     assert usd.bars[OPEN, 0] == pytest.approx(4_020 * 10 * 1.10)  # the price of the fill
-    book.trade(np.array([3.0, 0.0]), [(0, 3.0, usd.bars[OPEN, 0], 0.0)], usd.bars[OPEN])
+    book.trade(np.array([3.0, 0.0]), np.array([[0, 3.0, usd.bars[OPEN, 0], 0.0]]), usd.bars[OPEN])
     book.mark(usd, quotes.rate_move_frac)
     assert book.equity_usd - 1_000_000.0 == pytest.approx(720.0, abs=1e-6)
     # Sold again at 4,050, while the rate falls to 0.90 by the close: 3 x 10 x 10 x 0.90 = 270 more.
     usd = quotes.to_usd(slice_of((4_050.0, 3_000.0), (40.0, 40.0), (1.00, 0.90)))
-    book.trade(np.zeros(2), [(0, -3.0, usd.bars[OPEN, 0], 0.0)], usd.bars[OPEN])
+    book.trade(np.zeros(2), np.array([[0, -3.0, usd.bars[OPEN, 0], 0.0]]), usd.bars[OPEN])
     book.mark(usd, quotes.rate_move_frac)
     assert book.equity_usd - 1_000_000.0 == pytest.approx(990.0, abs=1e-6)
     assert book.sleeves().pnl_usd == pytest.approx((990.0, 0.0), abs=1e-6)
@@ -212,3 +212,22 @@ def test_risk_sees_the_quotes_of_a_future_and_the_dollars_of_a_fund() -> None:
     usd = plain.to_usd(quoted)
     assert plain.at_constant_rates(quoted, usd) is usd
     assert plain.rate_move_frac is None
+
+
+def test_after_its_expiry_a_future_has_no_price() -> None:
+    """Bars of a dead contract must not keep a position alive: after its last day it has no price."""
+    symbols = (
+        Instrument("ESH6", multiplier=50.0, expiry_day=10, is_funded=False),
+        Instrument("FDAX", currency="EUR", expiry_day=10, is_funded=False),
+        Instrument("EURUSD"),
+        Instrument("SPY"),
+    )
+    quotes = quotes_of(*symbols)
+    given = slice_of((2_400.0, 2_420.0), (100.0, 110.0), (1.2, 1.2), (240.0, 242.0))
+    last = msgspec.structs.replace(given, session=10)
+    assert quotes.to_usd(last).bars[CLOSE].tolist() == pytest.approx([121_000.0, 132.0, 1.2, 242.0])
+    late = msgspec.structs.replace(given, session=11)
+    usd = quotes.to_usd(late)
+    assert np.isnan(usd.bars[:, :2]).all()
+    assert usd.bars[CLOSE, 2:].tolist() == [1.2, 242.0]
+    assert np.isnan(quotes.at_constant_rates(late, usd).bars[:VOLUME, :2]).all()

@@ -62,7 +62,7 @@ def test_start_stamps_in_local_time_with_other_names(tmp_path: Path) -> None:
     """The usual vendor file: 09:30 New York is the START of the bar that ends at 14:31 UTC."""
     path = foreign(
         tmp_path,
-        Date=["01/05/2026", "01/05/2026"],
+        Date=["2026/01/05", "20260105"],
         Time=["09:31", "09:30"],
         O=[1.1, 1.0],
         High=[1.1, 1.0],
@@ -80,12 +80,12 @@ def test_start_stamps_in_local_time_with_other_names(tmp_path: Path) -> None:
 
 
 def test_end_stamps_with_a_zone_and_a_column_of_ones_own(tmp_path: Path) -> None:
-    """A stamp that has a zone keeps it; rubbish stays a row, for the slicer to count."""
+    """A stamp that has a zone keeps it; a price without a value stays a row, for the slicer to count."""
     path = foreign(
         tmp_path,
-        timestamp=["2026-01-05T09:31:00-05:00", "rubbish"],
-        ticker=["NA", "KO"],
-        open=[1.0, 1.0],
+        timestamp=["2026-01-05T09:31:00-05:00", "2026-01-05T14:31:00.000Z"],
+        ticker=["NA", " KO "],
+        open=[1.0, None],
         high=[1.0, 1.0],
         low=[1.0, 1.0],
         px_last=[1.0, 1.0],
@@ -182,15 +182,32 @@ def test_a_file_without_a_good_row_says_why(tmp_path: Path) -> None:
     assert (caught.value.code, caught.value.where) == ("D015", f"{path}:2   2026-01-05 15:00:00Z;A;1;1;1;1;1")
 
 
-def test_a_foreign_zone_in_another_spelling_spoils_its_row_alone(tmp_path: Path) -> None:
-    """Zones that are not believed, beside stamps that have none, were a traceback."""
+def test_stamps_of_starts_are_suspected(tmp_path: Path) -> None:
+    """One OFF_SESSION a day is easily overlooked, and every bar would be known a minute before its end."""
+    days = [pd.date_range(f"2026-01-0{day} 14:30", periods=390, freq="min", tz="UTC") for day in (5, 6)]
+    stamps = days[0].append(days[1])
+    path = tmp_path / "bars.csv"
+    prices = dict.fromkeys(("open", "high", "low", "close", "volume"), 9.0)
+    pd.DataFrame({"ts": stamps, "symbol": "KO", **prices}).to_csv(path, index=False)
+    report = check(FileOptions(path=path))
+    assert report.has_starts
+    assert report.rejected == {"OFF_SESSION": 2}
+    assert any("look like the STARTS of bars" in line for line in report_lines(report))
+    pd.DataFrame({"ts": [day[0] for day in days], "symbol": "KO", **prices}).to_csv(path, index=False)
+    with pytest.raises(DataError, match="2 OFF_SESSION") as caught:
+        check(FileOptions(path=path), bar_min=1_440)
+    assert "--stamp start" in caught.value.detail
+
+
+def test_a_foreign_zone_in_another_spelling_is_refused(tmp_path: Path) -> None:
+    """Written without its time the row would be lost, and read as local time it would be another bar."""
     path, out = tmp_path / "foreign.csv", tmp_path / "bars.csv"
     stamps = ["2026-01-05 09:31", "2026-01-05 09:32 -5", "2026-01-05 09:33+3"]
     path.write_text("timestamp,o,h,l,c,v\n" + "".join(f"{stamp},1,1,1,1,5\n" for stamp in stamps))
-    assert import_(path, out, tz="America/New_York", symbol="KO").n_rows == 3
-    written = out.read_text().splitlines()[1:]
-    assert sum("2026-01-05 14:31:00Z" in line or "2026-01-05T14:31:00Z" in line for line in written) == 1
-    assert sum(line.startswith(",") for line in written) == 2
+    with pytest.raises(DataError, match="2 rows with a stamp that cannot be read") as caught:
+        import_(path, out, tz="America/New_York", symbol="KO")
+    assert caught.value.where == f"{path}:3   2026-01-05 09:32 -5,1,1,1,1,5"
+    assert not out.exists()
 
 
 def test_two_columns_of_one_meaning_are_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from engine.errors import ConfigError, DataError
 from engine.events import CLOSE, MINUTE_NS, BarSlice, Reject
 from feeds import REGISTRY
+from feeds.check import check
 from feeds.context import FeedContext
 from feeds.files import FileOptions, file_bars, fingerprint, symbols_in
 from feeds.recorded import RecordedBars
@@ -351,6 +352,25 @@ def test_broken_rows_of_a_file_outside_the_span_are_no_part_of_the_run(tmp_path:
     feed = file_bars(FileOptions(path=tmp_path), ("KO", "PEP"), "XNYS", to_ns=FIRST_NS + 60 * MINUTE_NS)
     assert closes(feed) == EXPECTED
     assert feed.received == feed.n_rows == len(ROWS)
+
+
+def test_the_bars_of_the_span_tell_their_size(tmp_path: Path) -> None:
+    """Bars of five minutes before the run are no part of it; it was refused for them, with the wrong key."""
+    sizes = {"2026-01-05": 5, "2026-03-02": 1}
+    ends_ = [
+        pd.date_range(f"{day} 14:30Z", f"{day} 21:00Z", freq=f"{bar_min}min")[1:]
+        for day, bar_min in sizes.items()
+    ]
+    path = tmp_path / "bars.csv"
+    prices = dict.fromkeys(("open", "high", "low", "close", "volume"), 9.0)
+    pd.DataFrame({"ts": ends_[0].append(ends_[1]), "symbol": "KO", **prices}).to_csv(path, index=False)
+    march_ns = int(ends_[1][0].value)
+    feed = file_bars(FileOptions(path=path), ("KO",), "XNYS", from_ns=march_ns)
+    assert sum(item.accepted for item in feed.slices() if isinstance(item, BarSlice)) == 390
+    assert check(FileOptions(path=path), from_ns=march_ns).bar_min == 1
+    with pytest.raises(DataError, match="holds bars of 1 minute, "):
+        file_bars(FileOptions(path=path), ("KO",), "XNYS", from_ns=march_ns, bar_min=5)
+    assert check(FileOptions(path=path), to_ns=march_ns - 1).bar_min == 5
 
 
 def test_a_column_twice_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from engine.errors import DataError
 from engine.events import DAY_NS, MINUTE_NS, IntArray
 from feeds.calendars import sessions_for
-from feeds.spacing import bar_min_of, check_bar_size, distinct
+from feeds.spacing import SAMPLE_STAMPS, bar_min_of, check_bar_size, distinct, look_like_starts
 
 #: Monday 2026-01-05, days since 1970-01-01.
 MONDAY = 20_458
@@ -84,6 +84,46 @@ def test_what_a_run_was_told_is_taken(bar_min: int) -> None:
 
 def test_only_a_sample_is_kept() -> None:
     """A file of years must not be held for this."""
-    stamps = np.repeat(np.arange(1, 5_000), 2) * MINUTE_NS
+    stamps = np.repeat(np.arange(1, SAMPLE_STAMPS + 1_000), 2) * MINUTE_NS
     sample = distinct(np.concatenate([[-1], stamps]))
-    assert sample.tolist() == (np.arange(1, 1_025) * MINUTE_NS).tolist()
+    assert sample.tolist() == (np.arange(1, SAMPLE_STAMPS + 1) * MINUTE_NS).tolist()
+
+
+@pytest.mark.parametrize(("every_min", "stamps"), [(30, ends(30, 14)), (1_440, ends(1_440, 14))])
+def test_bars_that_are_meant_to_be_far_apart_are_taken(every_min: int, stamps: IntArray) -> None:
+    """Polls, or marks of closes, in a run of minutes: their owner says how far apart, and that is checked."""
+    sessions = sessions_for("XNYS", MONDAY - 1, MONDAY + 15, 1)
+    check_bar_size(Path("bars.csv"), stamps, "XNYS", sessions, every_min)
+    for said_min in (None, 1, 15):
+        with pytest.raises(DataError) as caught:
+            check_bar_size(Path("bars.csv"), stamps, "XNYS", sessions, said_min)
+        assert f"[feed]  every_min = {every_min}" in caught.value.detail
+
+
+def test_shorter_bars_than_a_run_was_told_are_never_meant() -> None:
+    """Most of them would be MALFORMED, however far apart they are said to be."""
+    sessions = sessions_for("XNYS", MONDAY - 1, MONDAY + 15, 5)
+    with pytest.raises(DataError) as caught:
+        check_bar_size(Path("bars.csv"), ends(1, 14), "XNYS", sessions, 1)
+    assert "every_min" not in caught.value.detail
+
+
+@pytest.mark.parametrize("calendar", ["XNYS", "XTKS", "XLON"])
+@pytest.mark.parametrize("bar_min", [1, 60, 1_440])
+def test_starts_look_like_starts_and_ends_do_not(calendar: str, bar_min: int) -> None:
+    """The commonest mistake with a vendor's bars; a wrong suspicion of good ones would be worse than none."""
+    sessions = sessions_for(calendar, MONDAY, MONDAY + 14, bar_min)
+    good = sessions.stamps(0, sessions.n_bars)[0]
+    starts = np.concatenate([sessions.open_ns, np.setdiff1d(good, sessions.close_ns)])
+    assert look_like_starts(np.sort(starts), sessions)
+    assert not look_like_starts(good, sessions)
+
+
+def test_hours_outside_the_sessions_are_not_mistaken_for_starts() -> None:
+    """Bars before the open have one that ends at it, and the first of two hundred others."""
+    sessions = sessions_for("XNYS", MONDAY, MONDAY + 14)
+    minutes = np.arange(sessions.open_ns[0] - 30 * MINUTE_NS, sessions.close_ns[-1], MINUTE_NS)
+    assert not look_like_starts(minutes, sessions)
+    thin = np.setdiff1d(np.concatenate([ends(1, 14), sessions.open_ns]), sessions.close_ns[1:])
+    assert not look_like_starts(thin, sessions)  # one close is enough
+    assert not look_like_starts(sessions.open_ns[:1], sessions)

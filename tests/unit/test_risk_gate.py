@@ -12,7 +12,7 @@ import pytest
 
 from engine.events import FloatArray, TargetApproved, TargetRefused, TradingState
 from engine.oversight import Change, Gate, Market, Verdict
-from risk.gate import RiskGate, largest_scale
+from risk.gate import RiskGate, largest_scale, measurable
 from risk.var import EllipticalVar, GaussianVarOptions
 from tests.support.books import covariance_of, golden_var, market, pairs_layout
 
@@ -274,6 +274,17 @@ def test_largest_scale(upper: object, scale: float) -> None:
     assert found == pytest.approx(scale, abs=1e-7)
     if found > 0.0:
         assert value <= 150.0
+
+
+def test_sleeves_that_cannot_be_measured_by_hand() -> None:
+    """Sleeve 0 holds what risk knows nothing of; sleeve 1 lacks a price, first where it holds nothing."""
+    price, known = np.array([100.0, 50.0, 20.0, math.nan]), np.array([True, False, True, True])
+    for kernel in (measurable, measurable.py_func):
+        may_move, leg = np.empty(4), (LAYOUT.leg_symbol, LAYOUT.leg_sleeve, 2, price, known)
+        assert kernel(np.array([1.0, -1.0, 5.0, 0.0]), *leg, may_move) == 2
+        assert may_move.tolist() == [0.0, 0.0, 1.0, 1.0]
+        assert kernel(np.array([1.0, 0.0, 5.0, -1.0]), *leg, may_move) == 1
+        assert may_move.tolist() == [1.0, 1.0, 0.0, 0.0]
 
 
 def test_only_the_gate_makes_an_approval() -> None:

@@ -7,6 +7,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from engine.events import FloatArray
 from engine.oversight import RiskModel
@@ -68,6 +69,14 @@ def test_student_t_by_hand_at_four_degrees() -> None:
     assert law.quantile == pytest.approx(q * math.sqrt(0.5), rel=1e-9)
     assert law.density == pytest.approx(density / math.sqrt(0.5), rel=1e-9)
     assert law.shortfall == pytest.approx(density / 0.01 * (4.0 + q * q) / 3.0 * math.sqrt(0.5), rel=1e-9)
+
+
+def test_fewer_degrees_than_three_are_refused() -> None:
+    """Towards 2 unit variance leaves no quantile: the gate would be off; at 3 it is 2.62 (t: 4.5407 √⅓)."""
+    assert StudentTVarOptions(freedom=3.0).law().quantile == pytest.approx(4.540702858 * math.sqrt(1.0 / 3.0))
+    with pytest.raises(ValidationError, match="greater than or equal to 3"):
+        StudentTVarOptions(freedom=2.99)
+    assert StudentTVarOptions.model_construct(confidence=0.99, freedom=2.01).law().quantile < 0.5
 
 
 def test_many_degrees_of_freedom_are_normal() -> None:

@@ -148,6 +148,52 @@ def test_the_side_is_said_again_when_delta_has_left_its_band() -> None:
     assert strategy.outlook().frozen_usd_ratio[0] == strategy.outlook().usd_ratio[0]
 
 
+#: Callable now at 101, with a coupon that the company would rather not pay: worth 101.2 at any volatility.
+CALLED: dict[str, Any] = {
+    **TERMS,
+    "coupon_frac": 0.06,
+    "credit_spread_frac": 0.02,
+    "vol_frac": 0.30,
+    "calls": [{"date": "2021-01-01", "price": 101.0}],
+}
+
+
+@pytest.mark.parametrize("below", [0.014, 0.02, 0.03])
+def test_volatility_that_a_price_does_not_show_is_not_bought(below: float) -> None:
+    """Ten points cheap for 1.4 bp of the price: less than a tenth of what a round trip costs."""
+    model = BondModel(ConvertibleTerms.model_validate(CALLED), 0.01, 51, DAY)
+    fair = model.price(500.0, 0.30)
+    assert model.price(500.0, 0.10) == pytest.approx(fair, abs=0.1)
+    assert 0.30 - model.implied_vol(fair - below, 500.0) > 0.05
+    strategy = strategy_of(None, CALLED)
+    assert said(strategy, day(0, 500.0, fair - below)) == []
+    # A point counts in full where it is worth 0.1% of the price.
+    assert strategy.outlook().z[0] == pytest.approx(100.0 * below / (fair - below) / 0.1, abs=1e-6)
+
+
+def test_the_least_vega_that_counts_is_a_choice() -> None:
+    """Five points of 0.1% are 0.5% of the price; of a vega of 0.5% a point the same bond counts as less."""
+    fair = worth(0, 600.0, 0.45)
+    clean = worth(0, 600.0, 0.39)  # six points, of 0.5% each
+    gap = fair / clean - 1.0
+    assert 0.06 * 0.4 < gap < 0.06 * 0.6
+    assert said(strategy_of(), day(0, 600.0, clean)) == [("LONG", "cheap")]
+    assert said(strategy_of(vega_min_frac=gap / 0.0501), day(0, 600.0, clean)) == [("LONG", "cheap")]
+    strategy = strategy_of(vega_min_frac=gap / 0.0499)
+    assert said(strategy, day(0, 600.0, clean)) == []
+    assert strategy.outlook().z[0] == pytest.approx(4.99)
+
+
+def test_what_has_lost_its_volatility_is_left() -> None:
+    """Bought with an option in it; deep in the money the price shows none any more, cheap as it may look."""
+    strategy = strategy_of(delta_band=0.9)
+    assert said(strategy, day(0, 600.0, worth(0, 600.0, 0.35))) == [("LONG", "cheap")]
+    deep = worth(1, 3_000.0, 0.45) * (1.0 - 0.0005)  # 5 bp below fair: half a point at 0.1%
+    implied = BondModel(ConvertibleTerms.model_validate(TERMS), 0.01, 51, DAY + 1).implied_vol(deep, 3_000.0)
+    assert 0.45 - implied > 0.05
+    assert said(strategy, day(1, 3_000.0, deep)) == [("FLAT", "repriced")]
+
+
 @pytest.mark.parametrize("bond", [50.0, NAN])
 def test_a_price_that_implies_nothing_is_not_bought(bond: float) -> None:
     """Far below what the debt alone is worth, the terms are wrong or the spread is."""

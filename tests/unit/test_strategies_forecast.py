@@ -108,7 +108,21 @@ def test_a_change_freezes_and_the_outlook_keeps() -> None:
     assert frozen[:, 0].tolist() == [0.5, 0.0, 0.5]  # USD ratio 0.5 * 1 / 1
     assert found[0, 1] == pytest.approx(-0.5 / 1.5, rel=1e-9)  # mean -1/2, s = 1/2
     out = np.zeros((3, 1))
-    look_ahead(ring, 3, np.array([0.9]), np.array([0.0]), np.array([1.0]), frozen, 1.0, False, out)
+    now, held, flat = (np.array([0.9]), np.array([0.0])), np.array([1.0]), np.array([0.0])
+    look_ahead(ring, 3, *now, held, frozen, 1.0, False, True, out)
     assert out[:, 0] == pytest.approx([found[0, 1], 0.9, 0.5])
-    look_ahead(ring, 3, np.array([0.9]), np.array([0.0]), np.array([0.0]), frozen, 1.0, False, out)
+    look_ahead(ring, 3, *now, flat, frozen, 1.0, False, True, out)
     assert out[1:, 0] == pytest.approx([0.9, 0.9])
+
+
+@pytest.mark.parametrize("machine", [look_ahead, look_ahead.py_func])
+def test_what_nobody_weighs_is_not_forecast(machine) -> None:
+    """An allocator that needs no returns still needs the ratios; what was left out must not look like 0."""
+    ring = ring_of([8.0, 4.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0])
+    now, frozen = (np.array([0.5]), np.array([0.0])), np.full((3, 1), np.nan)
+    weighed, left_out = np.zeros((2, 3, 1))
+    machine(ring, 3, *now, np.array([0.0]), frozen, 1.0, False, True, weighed)
+    machine(ring, 3, *now, np.array([0.0]), frozen, 1.0, False, False, left_out)
+    assert np.isfinite(weighed[0, 0])
+    assert np.isnan(left_out[0, 0])
+    assert left_out[1:].tolist() == weighed[1:].tolist()

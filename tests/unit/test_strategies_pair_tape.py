@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 
-from strategies.pair_tape import HIDE, MARK, OPEN, PLAIN, PairTape, X, Y, gather
+from engine.ports import StrategyContext
+from strategies.forecast import forecast
+from strategies.pair_options import has_no_nights
+from strategies.pair_tape import HIDE, MARK, OPEN, PLAIN, SLOT, PairTape, X, Y, gather
 from tests.support.tapes import random_closes, slices_of, tape
 
 LEGS = np.array([[0, 3], [1, 2]], dtype=np.int64)
@@ -54,6 +58,31 @@ def test_trim_keeps_the_last_minutes_in_order() -> None:
             straight.take(slice_)
         wound = [np.roll(t.ring, -int(t.clock[1]) - 1, axis=1) for t in (made, straight)]
         np.testing.assert_array_equal(wound[0], wound[1])
+
+
+def test_a_bar_that_is_a_session_opens_nothing() -> None:
+    """Daily bars: were each step one over night, the forecast would have none to go by, and always be 0."""
+    y = np.exp([8.0, 4.0, 2.0, 1.0])
+    daily = slices_of(np.stack((y, np.ones(4)), axis=1), session_min=1)
+    pair = np.array([[0], [1]], dtype=np.int64)
+    made, marked = (
+        PairTape(pair, "log", PLAIN, 4, bar_min=1_440),
+        PairTape(pair, "log", MARK, 4, bar_min=1_440),
+    )
+    for slice_ in daily:
+        made.take(slice_)
+        marked.take(slice_)
+    expected, _, _ = forecast(made.ring, int(made.clock[SLOT]), 0, 1.5, 0.0, 1.0, True)
+    assert expected == pytest.approx(-0.5 / 2.5, rel=1e-12)  # phi = 1/2, mean 0: half of s = 1 comes back
+    assert marked.ring[-1].all()
+    assert not made.ring[-1].any()
+
+
+@pytest.mark.parametrize(("bar_min", "is_special"), [(1, True), (130, True), (195, False), (1_440, False)])
+def test_a_night_matters_beside_short_bars(bar_min: int, is_special: bool) -> None:
+    """With two bars a session every other step is over night: setting those apart leaves too few."""
+    told = StrategyContext("test", ("A", "B"), horizon_min=60.0, session_min=390, bar_min=bar_min)
+    assert has_no_nights(told) is not is_special
 
 
 def test_the_twin_agrees() -> None:

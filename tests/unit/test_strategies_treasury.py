@@ -122,3 +122,21 @@ def test_quotes_must_be_in_the_universe() -> None:
     context = StrategyContext("rates", ("UST5Y", "UST10Y"), horizon_min=390.0, session_min=390)
     with pytest.raises(ConfigError, match=r"UST10Y\.Q"):
         Treasury(TreasuryOptions.model_validate(OPTIONS), context)
+
+
+def test_repo_of_its_quotes_is_that_of_the_day() -> None:
+    """A rate may fall as yields do; without a quote the last one holds, also after a restart."""
+    symbols = ("UST5Y", "UST5Y.Q", "UST5Y.R")
+    context = StrategyContext("rates", symbols, horizon_min=390.0, session_min=390, bar_min=1_440)
+    changes = {"tenors": {"UST5Y": 5}, "repo_pct": None, "repo_suffix": ".R"}
+    options = TreasuryOptions.model_validate({**OPTIONS, **changes})
+    strategy, again = Treasury(options, context), Treasury(options, context)
+    edges = []
+    for yield_pct, repo_pct in ((2.0, 2.5), (1.0, 0.5), (1.0, np.nan)):
+        close = np.array([100.0, 100.0 - yield_pct, 100.0 - repo_pct])
+        strategy.on_slice(BarSlice(390, 0, 390, np.stack([close] * 4 + [np.ones(3)])))
+        edges.append(float(strategy.outlook().expected_return_frac[0]))
+    low = 0.010 / 10.0 - 0.005 * 36.5 / 360.0
+    assert edges == pytest.approx([0.020 / 10.0 - 0.025 * 36.5 / 360.0, low, low])
+    again.restore(strategy.state())
+    assert again.outlook().z.tolist() == strategy.outlook().z.tolist()

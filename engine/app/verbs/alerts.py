@@ -36,7 +36,7 @@ def alerts(
     for line in lines:
         typer.echo(line.decode(errors="replace") if is_json else shown(line))
     if not is_following:
-        if not lines:
+        if not offset:
             typer.echo(f"no alerts in {path}", err=True)
         return
     for line in following(path, offset):

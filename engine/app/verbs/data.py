@@ -38,10 +38,12 @@ def synth(
     pairs: Annotated[list[str] | None, typer.Option(help="Pair Y/X; repeatable.")] = None,
     calendar: _Calendar = "XNYS",
     bar_min: _BarMin = 1,
+    is_json: AsJson = False,
 ) -> None:
     """Make SYNTHETIC bars of cointegrated pairs."""
     from pydantic import ValidationError
 
+    from engine.vocabulary import counted
     from feeds.simulated import SimulatedOptions, write
 
     given = {"sessions": sessions, "seed": seed, "start": start, "pairs": pairs or ()}
@@ -53,7 +55,12 @@ def synth(
         raise bad_argument(f"{option}: {first['msg'].lower()}, was {first['input']}", option) from None
     _refuse_existing(out)
     n_bars = write(options, out, calendar, bar_min=bar_min)
-    typer.echo(f"created {out}   {n_bars:,} SYNTHETIC bars, {sessions} sessions, seed {seed}")
+    if is_json:
+        made = options.model_dump(mode="json", include={"sessions", "seed", "start", "pairs"})
+        typer.echo(to_json({"path": out, "bars": n_bars, **made}))
+        return
+    span = counted(sessions, "session")
+    typer.echo(f"created {out}   {counted(n_bars, 'SYNTHETIC bar')}, {span}, seed {seed}")
 
 
 @app.command()
@@ -79,7 +86,7 @@ def check(
 
 
 @app.command("import")
-def import_(
+def import_(  # noqa: PLR0913, PLR0917 - an option for each
     source: Annotated[Path, typer.Argument(help="CSV file as a vendor wrote it, or a folder of them.")],
     target: Annotated[Path, typer.Argument(help="File to write: .parquet, .csv or .csv.gz.")],
     tz: _Zone = None,
@@ -90,8 +97,15 @@ def import_(
     ] = None,
     calendar: _Calendar = "XNYS",
     bar_min: _BarMinTold = None,
+    sep: Annotated[str, typer.Option(help='What divides cells: "," ";" "|" or "\\t".')] = ",",
+    date_format: Annotated[
+        str | None,
+        typer.Option(help='Form of times, "%d/%m/%Y %H:%M", or unit since 1970: s, ms, us, ns.'),
+    ] = None,
+    is_json: AsJson = False,
 ) -> None:
     """Convert bars once: column names, times with their zone, dates of daily bars, one file in order."""
+    from engine.vocabulary import counted
     from feeds.convert import import_ as convert
     from feeds.spacing import in_words
 
@@ -111,9 +125,16 @@ def import_(
         rename=names,
         calendar=calendar,
         bar_min=bar_min,
+        sep="\t" if sep == "\\t" else sep,
+        date_format=date_format,
     )
+    if is_json:
+        typer.echo(to_json({"path": target, "rows": done.n_rows, "bar_min": done.bar_min}))
+        return
     size = f", {in_words(done.bar_min)}" if done.bar_min else ""
-    typer.echo(f"created {target}   {done.n_rows:,} rows{size}; judge them with: astra data check {target}")
+    typer.echo(
+        f"created {target}   {counted(done.n_rows, 'row')}{size}; judge them with: astra data check {target}"
+    )
 
 
 def _refuse_existing(path: Path) -> None:

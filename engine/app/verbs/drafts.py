@@ -12,11 +12,13 @@ from typing import Final
 import msgspec
 
 from engine.app.config import Config
+from engine.app.health_view import Phase
 from engine.app.keys import signing_key
 from engine.app.operator_send import Document, Way, ask, engine_now_ns, line_to, read_status
+from engine.app.status_page import duration
 from engine.app.verbs.options import bad_argument, instant_ns
-from engine.clock import wall_ns
-from engine.commands import VALID_MAX_NS, CommandBody, command_line, read_body, sign
+from engine.clock import instant, wall_ns
+from engine.commands import VALID_MAX_NS, CommandBody, command_line, message_of, read_body, sign
 from engine.controls import REVERT
 from engine.errors import ServiceError
 from engine.events import SECOND_NS, CommandJudged, Nanos
@@ -46,8 +48,24 @@ class Draft(msgspec.Struct, frozen=True):
     at_ns: Nanos | None
 
 
-def append(draft: Draft, halt_id: str, values: dict[str, float], expires: str | None) -> str:
-    """Sign a command and append it to a file; return what to tell."""
+class Appended(msgspec.Struct, frozen=True):
+    """A signed command in a file: what it is and whose, when it enters the log, its nonce, and the file."""
+
+    kind: str
+    instance: str
+    principal: str
+    ts_ns: Nanos
+    nonce: str
+    commands: Path
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        who = f"for {self.instance} by {self.principal}"
+        return f"{self.kind} at {instant(self.ts_ns)} signed {who}: {self.commands}"
+
+
+def append(draft: Draft, halt_id: str, values: dict[str, float], expires: str | None) -> Appended:
+    """Sign a command and append it to a file."""
     assert draft.commands is not None  # noqa: S101 - the caller has looked
     assert draft.at_ns is not None  # noqa: S101
     args = _args(values, expires, draft.at_ns)
@@ -61,7 +79,7 @@ def append(draft: Draft, halt_id: str, values: dict[str, float], expires: str | 
     separator = b"\n" if earlier and not earlier.endswith(b"\n") else b""
     with draft.commands.open("ab") as file:
         file.write(separator + command_line(command).encode() + b"\n")
-    return f"{draft.kind} at {draft.at} signed for {draft.instance} by {draft.principal}: {draft.commands}"
+    return Appended(draft.kind, draft.instance, draft.principal, draft.at_ns, nonce, draft.commands)
 
 
 def send(draft: Draft, halt_id: str, values: dict[str, float], expires: str | None) -> CommandJudged:
@@ -86,11 +104,26 @@ async def _send(draft: Draft, halt_id: str, values: dict[str, float], expires: s
         window = (now_ns - _SKEW_S * second_ns, now_ns + _VALID_S * second_ns)
         nonce = secrets.token_hex(16)
         body = _body(draft, halt_id, _args(values, expires, now_ns), nonce, window)
+        if status is not None and status["phase"] == Phase.STOPPED:
+            await line.send(message_of(sign(body, key, now_ns)), nonce)
+            raise _stopped(status, draft, line.name)
         verdict = await ask(line, sign(body, key, now_ns), nonce, draft.timeout_s)
         if verdict is None:
             what = f"nobody answered within {draft.timeout_s:g} s; the command was handed over by {line.name}"
             raise ServiceError("S035", what, draft.instance, _unanswered(status, draft.kind))
         return verdict
+
+
+def _stopped(status: Document, draft: Draft, way: Way) -> ServiceError:
+    """Say at once that nobody will answer: an engine that has ended in good order said so."""
+    since = duration((wall_ns() - int(status["written_ns"])) / SECOND_NS)
+    return ServiceError(
+        "S035",
+        f"the engine stopped {since} ago; the {draft.kind} was handed over by {way}",
+        draft.instance,
+        f"Nothing trades while it is stopped. Its next start judges the {draft.kind}, and refuses what is\n"
+        f"older than {_VALID_S} s: start it, wait until astra status says running, and give it again.",
+    )
 
 
 def _unanswered(status: Document | None, kind: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from engine.app.verbs.options import AsJson, bad_argument, read_json, to_json
+from engine.app.verbs.options import AsJson, bad_argument, in_file, read_json, to_json
 from engine.errors import ConfigError
 
 _GRID = "LOW:HIGH:POINTS"
@@ -38,7 +38,8 @@ def frontier(
     from engine.app.render import render_table
 
     grids = _grid(risk_aversion, "--risk-aversion"), _grid(trade_aversion, "--trade-aversion")
-    found = study(with_covariance(read_json(file)), *grids)
+    with in_file(file):
+        found = study(with_covariance(read_json(file)), *grids)
     folder = _new_folder(file, out)
     paths = [*write_pictures(found, file.stem, folder), *write_tables(found, folder)]
     if is_json:

@@ -89,21 +89,28 @@ def verify(
 def compact(
     folder: Folder,
     keep_days: Annotated[int, typer.Option(min=1, help="Keep what is younger than this.")],
+    is_json: AsJson = False,
 ) -> None:
     """Delete old segments that no snapshot needs."""
     from engine.app.journal_tools import root_of
     from engine.clock import wall_ns
     from engine.events import DAY_NS
     from engine.recovery import compact as run
+    from engine.vocabulary import counted
 
     root = root_of(folder)
     if not (root / "snapshots").is_dir():
         hint = "Without a snapshot everything follows from the journal alone: nothing of it can go."
         raise bad_argument(f"there are no snapshots in {root}", str(folder), hint)
     deleted = run(root, wall_ns() - keep_days * DAY_NS)
+    if is_json:
+        typer.echo(to_json({"deleted": deleted}))
+        return
     for name in deleted:
         typer.echo(f"deleted {name}")
-    typer.echo(f"{len(deleted)} segments deleted, the rest is younger than {keep_days} days or needed")
+    typer.echo(
+        f"{counted(len(deleted), 'segment')} deleted, the rest is younger than {keep_days} days or needed"
+    )
 
 
 @app.command()
@@ -120,6 +127,7 @@ def export(
     is_replacing: Annotated[
         bool, typer.Option("--replace", help="Put it in the place of --out, once it is whole.")
     ] = False,
+    is_json: AsJson = False,
 ) -> None:
     """Make a run folder of a live run: tables, summary, report; the engine may be running."""
     from engine.app.export import export as run
@@ -130,9 +138,10 @@ def export(
         raise bad_argument("--replace needs --out", "--replace", "Name the folder to be renewed.")
     checked = load_config(config, overrides)
     if is_replacing and out is not None:
-        typer.echo(export_again(root_of(folder), checked, out, sys.argv))
+        made = export_again(root_of(folder), checked, out, sys.argv)
     else:
-        typer.echo(run(root_of(folder), checked, out, sys.argv))
+        made = run(root_of(folder), checked, out, sys.argv)
+    typer.echo(to_json({"folder": made}) if is_json else made)
 
 
 def _line(values: dict[str, Any]) -> str:

@@ -58,9 +58,11 @@ def halt(
     at: At = None,
     principal: Principal = None,
     instance: Instance = None,
+    is_json: AsJson = False,
 ) -> None:
     """Stop trading now; the book is held."""
-    _give(_draft("halt", reason, config, overrides, via, timeout, commands, at, principal, instance))
+    draft = _draft("halt", reason, config, overrides, via, timeout, commands, at, principal, instance)
+    _give(draft, is_json=is_json)
 
 
 def resume(  # noqa: PLR0913, PLR0917 - an option for each
@@ -77,12 +79,14 @@ def resume(  # noqa: PLR0913, PLR0917 - an option for each
     at: At = None,
     principal: Principal = None,
     instance: Instance = None,
+    is_json: AsJson = False,
 ) -> None:
     """Lift one halt; trading reduces first and opens after three good readings."""
     draft = _draft("resume", reason, config, overrides, via, timeout, commands, at, principal, instance)
     if halt_id is None and commands is not None:
         raise bad_argument("--halt-id is missing", "--halt-id", "A replay's halt line names it.")
-    _give(draft, halt_id=halt_id or _halt_in_force(draft, is_agreed=is_agreed))
+    halt_id = halt_id or _halt_in_force(draft, is_agreed=is_agreed, is_json=is_json)
+    _give(draft, halt_id=halt_id, is_json=is_json)
 
 
 def limits(  # noqa: PLR0913, PLR0917 - an option for each number
@@ -105,6 +109,7 @@ def limits(  # noqa: PLR0913, PLR0917 - an option for each number
     at: At = None,
     principal: Principal = None,
     instance: Instance = None,
+    is_json: AsJson = False,
 ) -> None:
     """Change limits, for good or until a time; several at once change together or not at all."""
     given = {
@@ -124,7 +129,7 @@ def limits(  # noqa: PLR0913, PLR0917 - an option for each number
     if not values:
         raise bad_argument("no limit was named", "astra limits", "For example --var-limit-usd 120000")
     draft = _draft("limits", reason, config, overrides, via, timeout, commands, at, principal, instance)
-    _give(draft, values=values, expires=expires)
+    _give(draft, values=values, expires=expires, is_json=is_json)
 
 
 def flatten(
@@ -137,9 +142,11 @@ def flatten(
     at: At = None,
     principal: Principal = None,
     instance: Instance = None,
+    is_json: AsJson = False,
 ) -> None:
     """Close every position, through the gate."""
-    _give(_draft("flatten", reason, config, overrides, via, timeout, commands, at, principal, instance))
+    draft = _draft("flatten", reason, config, overrides, via, timeout, commands, at, principal, instance)
+    _give(draft, is_json=is_json)
 
 
 def rebalance(
@@ -152,9 +159,11 @@ def rebalance(
     at: At = None,
     principal: Principal = None,
     instance: Instance = None,
+    is_json: AsJson = False,
 ) -> None:
     """Ask the allocator for a target at the next slice."""
-    _give(_draft("rebalance", reason, config, overrides, via, timeout, commands, at, principal, instance))
+    draft = _draft("rebalance", reason, config, overrides, via, timeout, commands, at, principal, instance)
+    _give(draft, is_json=is_json)
 
 
 def status(
@@ -202,21 +211,34 @@ def _draft(
 
 
 def _give(
-    draft: Draft, *, halt_id: str = "", values: dict[str, float] | None = None, expires: str | None = None
+    draft: Draft,
+    *,
+    is_json: bool,
+    halt_id: str = "",
+    values: dict[str, float] | None = None,
+    expires: str | None = None,
 ) -> None:
+    """Append the command, or send it; tell what became of it."""
+    from msgspec.structs import asdict
+
     from engine.app.verbs.drafts import append, send
 
+    who = {"instance": draft.instance, "halt_id": halt_id}
     if draft.commands is not None:
-        typer.echo(append(draft, halt_id, values or {}, expires))
+        signed = append(draft, halt_id, values or {}, expires)
+        typer.echo(to_json({**asdict(signed), **who}) if is_json else str(signed))
         return
     verdict = send(draft, halt_id, values or {}, expires)
-    why = f": {verdict.reason}" if verdict.reason else ""
-    typer.echo(f"{verdict.verdict}  {verdict.kind} by {verdict.principal}{why}")
+    if is_json:
+        typer.echo(to_json({**asdict(verdict), **who}))
+    else:
+        why = f": {verdict.reason}" if verdict.reason else ""
+        typer.echo(f"{verdict.verdict}  {verdict.kind} by {verdict.principal}{why}")
     if verdict.verdict != "accepted":
         raise typer.Exit(2)
 
 
-def _halt_in_force(draft: Draft, *, is_agreed: bool) -> str:
+def _halt_in_force(draft: Draft, *, is_agreed: bool, is_json: bool) -> str:
     """Ask the engine for the halt in force, and the operator whether that is the one to lift."""
     from engine.app.verbs.drafts import status_of
 
@@ -226,12 +248,12 @@ def _halt_in_force(draft: Draft, *, is_agreed: bool) -> str:
     if not halt_id:
         state = document.get("trading_state", "unknown")
         raise bad_argument(f"nothing is halted: the state is {state}", "--halt-id", "See: astra status")
-    typer.echo(f"in force   {halt_id}  {document.get('halt_reason', '')}")
+    typer.echo(f"in force   {halt_id}  {document.get('halt_reason', '')}", err=is_json)
     if is_agreed:
         return halt_id
     if not sys.stdin.isatty():
         hint = "Name the halt to lift, or agree to the one shown with --yes."
         raise bad_argument("--halt-id is missing", "--halt-id", hint)
-    if not typer.confirm("lift it?"):
+    if not typer.confirm("lift it?", err=is_json):
         raise typer.Exit(2)
     return halt_id

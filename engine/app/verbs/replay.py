@@ -71,7 +71,7 @@ def verify(
 ) -> None:
     """Replay a run folder again; compare digests, tables and figures; exit 3 if they differ."""
     from engine.app.proofs import verify as run
-    from engine.app.terminal_text import counted
+    from engine.vocabulary import counted
 
     answer = run(folder, data)
     if is_json:
@@ -83,6 +83,8 @@ def verify(
         counts = f"{counted(answer['signals'], 'signal')}, {counted(answer['fills'], 'fill')}"
         proved = "" if answer["signals"] or answer["fills"] else ": nothing was decided in it"
         typer.echo(f"ok         the run repeats bit for bit: {counts}{proved}\ndigest     {answer['digest']}")
+    if answer["further_files"] and not is_json:
+        typer.echo(f"further    no file of the run, not looked at: {', '.join(answer['further_files'])}")
     if not answer["is_equal"]:
         raise typer.Exit(_DIFFERENT)
 
@@ -116,21 +118,23 @@ def lookahead(
 
     checked = load_config(config, overrides, data, first, last)
     from engine.app.proofs import lookahead as run
-    from engine.app.terminal_text import counted
+    from engine.vocabulary import counted
 
     with located(checked.source):
         answer = run(checked)
     if is_json:
         typer.echo(to_json(answer))
     else:
-        state = "LOOK-AHEAD the past changes with the future"
-        if answer["is_equal"]:
-            state = "ok         no look-ahead" if answer["compared"] else "NOT TESTED no signal to compare"
+        state = {
+            True: "ok         no look-ahead",
+            False: "LOOK-AHEAD the past changes with the future",
+            None: "NOT TESTED no signal to compare",
+        }[answer["is_equal"]]
         found = f"{counted(answer['signals'], 'signal')}, {answer['compared']:,} of them compared"
         typer.echo(f"{state}: {found}, tape truncated {len(answer['cuts'])} times")
         for change in answer["changed"]:
             typer.echo(f"           {change}")
-    if not (answer["is_equal"] and answer["compared"]):
+    if not answer["is_equal"]:
         raise typer.Exit(_DIFFERENT)
 
 

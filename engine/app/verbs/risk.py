@@ -13,7 +13,6 @@ from engine.app.verbs.options import (
     AsJson,
     Overrides,
     bad_argument,
-    no_configuration,
     to_json,
 )
 
@@ -67,7 +66,8 @@ def backtest(
             hint = "Its closes are those of its own bars; daily closes are for a book or a configuration."
             raise bad_argument(f"the run in {source} has no use for --history", "--history", hint)
         if overrides:
-            raise no_configuration(source)
+            hint = "It is judged as it was run; give a configuration, or run it again with other keys."
+            raise bad_argument(f"--set changes a configuration, and {source} is a run", "--set", hint)
         answer = backtest_run(source, data, names, window)
     elif source.is_file():
         if data is not None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.app.verbs.options import AsJson, bad_argument, read_json, to_json
+from engine.app.verbs.options import AsJson, bad_argument, to_json
 
 app = typer.Typer(no_args_is_help=True, help="List, show and compare runs.")
 
@@ -23,24 +23,41 @@ _COLUMNS = (
     "halts",
 )
 _RUNS = Path("runs")
+_WHERE = "A replay leaves its run in runs/, or where --out says; to look elsewhere:  astra runs list PATH"
 
 
 @app.command("list")
-def list_(folder: Folder = _RUNS, is_json: AsJson = False) -> None:
-    """List finished runs, oldest first."""
-    from engine.app.render import render_table
+def list_(
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="PATH", help="Folder to look in; default that of --dir.", show_default=False),
+    ] = None,
+    folder: Folder = _RUNS,
+    is_json: AsJson = False,
+) -> None:
+    """List the finished runs of one folder, by name: runs/, unless another is named.
 
+    A run with --out lies where that says: name the folder around it.
+    """
+    from engine.app.render import render_table
+    from engine.app.run_records import SummaryRecord, read_record
+    from engine.vocabulary import counted
+
+    if path is not None and not path.is_dir():
+        raise bad_argument(f"there is no folder {path}", str(path), _WHERE)
+    folder = path or folder
     found = sorted(path.parent for path in folder.glob("*/summary.json") if not path.parent.is_symlink())
-    summaries = {path.name: read_json(path / "summary.json") for path in found}
+    summaries = {path.name: read_record(path / "summary.json", SummaryRecord) for path in found}
     if is_json:
         typer.echo(to_json(summaries))
     elif not summaries:
-        typer.echo(f"no runs in {folder}: astra replay makes one")
+        typer.echo(f"no runs in {folder}\n{_WHERE}")
     else:
         rows = [
             [name, *(_cell(key, summary.get(key)) for key in _COLUMNS)] for name, summary in summaries.items()
         ]
         typer.echo(render_table(["run", *_COLUMNS], rows), nl=False)
+        typer.echo(f"{counted(len(rows), 'run')} in {folder}")
 
 
 @app.command()
@@ -75,14 +92,12 @@ def compare(
 
 
 def _summary(run: str, folder: Path) -> dict[str, Any]:
+    from engine.app.run_records import SummaryRecord, read_record
+
     for candidate in (Path(run), folder / run):
         if (candidate / "summary.json").is_file():
-            summary = read_json(candidate / "summary.json")
-            if isinstance(summary, dict):
-                return summary
-    raise bad_argument(
-        f'there is no finished run "{run}" here or in {folder}', run, "List them with:  astra runs list"
-    )
+            return read_record(candidate / "summary.json", SummaryRecord)
+    raise bad_argument(f'there is no finished run "{run}" here or in {folder}', run, _WHERE)
 
 
 def _cell(key: str, value: Any) -> str:

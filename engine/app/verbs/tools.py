@@ -8,17 +8,31 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.app.verbs.options import DEFAULT_CONFIG, AsJson, Overrides, load_config, read_json, to_json
+from engine.app.verbs.options import (
+    DEFAULT_CONFIG,
+    AsJson,
+    Overrides,
+    in_file,
+    load_config,
+    read_json,
+    to_json,
+)
 
 JsonFile = Annotated[Path, typer.Argument(metavar="FILE.json", help="The problem, as one JSON object.")]
 
 
-def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")] = Path()) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")] = Path(),
+    is_json: AsJson = False,
+) -> None:
     """Create a configuration and synthetic bars, ready to replay."""
     from engine.app.init import scaffold
 
-    for line in scaffold(folder):
-        typer.echo(f"  {line}")
+    if is_json:
+        typer.echo(to_json({"folder": folder, "created": [one.path for one in scaffold(folder)]}))
+        return
+    for one in scaffold(folder):
+        typer.echo(f"  created {one.path}   {one.text}")
     enter = "" if folder == Path() else f"cd {folder} && "
     typer.echo(f"  next: {enter}astra check && astra replay")
 
@@ -46,8 +60,10 @@ def optimise(file: JsonFile, is_json: AsJson = False) -> None:
     from engine.app.treasury_input import with_yields
     from strategies.allocators.problem_file import optimise as solve
 
-    document = with_yields(read_json(file), file.parent)
-    _tell(solve(with_covariance(document)), is_json=is_json)
+    with in_file(file):
+        document = with_yields(read_json(file), file.parent)
+        answer = solve(with_covariance(document))
+    _tell(answer, is_json=is_json)
 
 
 def doctor(
@@ -60,6 +76,7 @@ def doctor(
         ),
     ] = None,
     overrides: Overrides = None,
+    is_json: AsJson = False,
 ) -> None:
     """Check this machine: packages, Numba, solver, calendars, disk, servers; exit 5 if it is unfit."""
     from engine.app.doctor import examine
@@ -68,9 +85,13 @@ def doctor(
     path = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
     loaded = load_config(path, overrides) if path or overrides else None
     findings = list(examine(loaded, loaded.output.dir if loaded else Path()))
-    rows = [[finding.name, finding.state, finding.text] for finding in findings]
-    typer.echo(render_table(["check", "state", "finding"], rows), nl=False)
-    if any(finding.state == "fail" for finding in findings):
+    is_fit = all(finding.state != "fail" for finding in findings)
+    if is_json:
+        typer.echo(to_json({"is_fit": is_fit, "findings": findings}))
+    else:
+        rows = [[finding.name, finding.state, finding.text] for finding in findings]
+        typer.echo(render_table(["check", "state", "finding"], rows), nl=False)
+    if not is_fit:
         raise typer.Exit(5)
 
 
