@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import tape
 from benchmarks.tape import Size
-from engine.app.config import Config, parse
+from engine.app.config.load import Config, parse
 from engine.events import CLOSE, HIGH, LOW, OPEN, VOLUME, BarSlice, FloatArray, IntArray
 from engine.ports import DailyHistory
 from feeds.calendars import day_of, sessions_for

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks import arrays, tape
 from benchmarks.tape import Size, Tally
-from engine.app.config import Config
+from engine.app.config.load import Config
 from engine.app.wiring import build_loop, layout_of
 from engine.book import Book
 from engine.bus import Bus

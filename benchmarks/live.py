@@ -58,8 +58,8 @@ from benchmarks.live_rig import (
     write_config,
 )
 from benchmarks.run import into_readme, machine, warn_of_load, write_json
-from engine.app.operator_send import MqttLine, RedisLine
-from engine.app.servers import MqttBroker, RedisServer
+from engine.app.live.operator_send import MqttLine, RedisLine
+from engine.app.live.servers import MqttBroker, RedisServer
 from engine.events import MINUTE_NS, Bar, IntArray
 from engine.journal import JournalWriter
 from engine.journal_format import Identity

@@ -27,12 +27,12 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from prometheus_client import Gauge
 
-from engine.app import live_run
-from engine.app.config import load
-from engine.app.daemon import Daemon
-from engine.app.inbox import Inbox
-from engine.app.metrics import Metrics
-from engine.app.run import RunOptions, run
+from engine.app.config.load import load
+from engine.app.live import live_run
+from engine.app.live.daemon import Daemon
+from engine.app.live.inbox import Inbox
+from engine.app.live.metrics import Metrics
+from engine.app.live.run import RunOptions, run
 from engine.app.terminal import Silent
 from engine.events import Bar, Event, Record, TradingState, TradingStateChanged
 from engine.ports import AllocationProblem, Arrival, Effect

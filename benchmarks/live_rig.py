@@ -18,8 +18,8 @@ import msgspec
 
 from benchmarks import arrays, tape
 from benchmarks.tape import Size
-from engine.app.operator_send import Line
-from engine.app.servers import MqttBroker, RedisServer
+from engine.app.live.operator_send import Line
+from engine.app.live.servers import MqttBroker, RedisServer
 from engine.clock import wall_ns
 from engine.commands import VALID_MAX_NS, CommandBody, message_of, sign
 from engine.controls import REVERT

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import arrays, bare, tape
 from benchmarks.tape import HUGE, SMALL, WIDE, Size
 from benchmarks.timing import Goal, Row, bars_goal, rows_of, stopwatch
-from engine.app.replay import replay
+from engine.app.replay.run import replay
 from engine.app.terminal import Silent
 from engine.events import CLOSE
 

@@ -25,9 +25,9 @@ from redis.exceptions import RedisError
 from benchmarks.live_rig import INSTANCE, Operator, Servers, child, until_running
 from benchmarks.run import machine, warn_of_load, write_json
 from benchmarks.soak_figures import Account, Looks, Watched, answer, judge, line_of, report
-from engine.app.operator_send import RedisLine, engine_now_ns, read_status, verdict_in
-from engine.app.servers import MqttBroker, RedisServer
-from engine.app.state_folder import StateFolder
+from engine.app.live.operator_send import RedisLine, engine_now_ns, read_status, verdict_in
+from engine.app.live.servers import MqttBroker, RedisServer
+from engine.app.live.state_folder import StateFolder
 from engine.clock import wall_ns
 from engine.events import Bar, BarRejected
 from engine.journal import JournalReader

@@ -18,7 +18,7 @@ from statsmodels.regression.linear_model import OLS
 from benchmarks.live_child import TASKS
 from benchmarks.live_figures import markdown
 from benchmarks.live_rig import Servers
-from engine.app.state_folder import StateFolder
+from engine.app.live.state_folder import StateFolder
 from engine.events import FloatArray
 
 _TICKS_PER_S: Final = 100.0

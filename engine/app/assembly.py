@@ -8,12 +8,12 @@ from typing import Final
 import msgspec
 
 from engine.app.build import build_text
-from engine.app.config import Config
-from engine.app.epochs import end_epoch
-from engine.app.plugins import is_recorded
-from engine.app.resolved import config_hash
+from engine.app.config.load import Config
+from engine.app.config.plugins import is_recorded
+from engine.app.config.resolved import config_hash
+from engine.app.live.epochs import end_epoch
+from engine.app.live.state_folder import StateFolder
 from engine.app.source import fingerprint_of, further_files, open_source, span_of
-from engine.app.state_folder import StateFolder
 from engine.app.wiring import build_loop, read_history
 from engine.clock import Clock, wall_ns
 from engine.commands import Keys

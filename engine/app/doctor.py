@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.app.config import Config
+from engine.app.config.load import Config
 from engine.clock import stopwatch_s
 
 DISTRIBUTION = "astra-quant"

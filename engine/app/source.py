@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from engine.app.config import PATH_KEYS, Config
-from engine.app.config_errors import symbols_absent
-from engine.app.plugins import registry
+from engine.app.config.errors import symbols_absent
+from engine.app.config.load import PATH_KEYS, Config
+from engine.app.config.plugins import registry
 from engine.errors import ConfigError
 from engine.events import DAY_NS, SECOND_NS, Nanos, Record
 from engine.ports import Feed

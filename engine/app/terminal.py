@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from zoneinfo import ZoneInfo
 
-from engine.app.plugins import z_unit
+from engine.app.config.plugins import z_unit
 from engine.app.render import percent, rate, usd
 from engine.app.terminal_text import closing, shown
 from engine.events import (
@@ -41,7 +41,7 @@ from engine.vocabulary import counted
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from engine.app.config import Config
+    from engine.app.config.load import Config
 
 LINES_A_SESSION = 12
 SIGNALS_A_SESSION = 4
@@ -81,7 +81,7 @@ class Silent:
 
 
 class Terminal:
-    """Prints a replay as it goes; the listener of ``engine.app.replay``.
+    """Prints a replay as it goes; the listener of ``engine.app.replay.run``.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from engine.app.render import percent, rate, usd
-from engine.app.statistics import NO_CURVE
+from engine.app.replay.statistics import NO_CURVE
 from engine.events import TradingState
 from engine.sinks.unmet import NO_TARGET, NOT_MEASURED
 from engine.status import Status

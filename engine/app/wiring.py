@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
-from engine.app.adjustable import controls_of
-from engine.app.config import Config
-from engine.app.config_tables import InstrumentTable
-from engine.app.plugins import registry, weighs_returns
+from engine.app.config.adjustable import controls_of
+from engine.app.config.load import Config
+from engine.app.config.plugins import registry, weighs_returns
+from engine.app.config.tables import InstrumentTable
 from engine.book import Book
 from engine.bus import Bus
 from engine.carry import Funding

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from engine.app.config import load
-from engine.app.replay import replay
-from engine.app.statistics import periods_per_year
+from engine.app.config.load import load
+from engine.app.replay.run import replay
+from engine.app.replay.statistics import periods_per_year
 from engine.app.terminal import Silent
 from engine.carry import Funding
 from engine.layout import Instrument

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.app.book_input import book_of, read_priced_book
-from engine.app.book_table import describe
-from engine.app.config_tables import BookTable, FundingTable, RiskTable
-from engine.app.statistics import EquityStatistics, periods_per_year
-from engine.app.verbs.options import read_json
+from engine.app.config.tables import BookTable, FundingTable, RiskTable
+from engine.app.given import read_json
+from engine.app.replay.statistics import EquityStatistics, periods_per_year
+from engine.app.studies.book_input import book_of, read_priced_book
+from engine.app.studies.book_table import describe
 from engine.carry import Funding
 from engine.layout import Instrument
 from examples.figures.page import Value

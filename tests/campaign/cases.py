@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from redis import Redis
 
-from engine.app.config import Config
+from engine.app.config.load import Config
 from engine.events import Bar
 from tests.campaign.judge import Outcome, after_kill, difference, outcome_of
 from tests.campaign.life import Ending, Life, live

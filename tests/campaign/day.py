@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 import feeds
-from engine.app.config import Config, parse
-from engine.app.plugins import registry
+from engine.app.config.load import Config, parse
+from engine.app.config.plugins import registry
+from engine.app.live.warm_up import warm_up
 from engine.app.source import open_source
-from engine.app.warm_up import warm_up
 from engine.app.wiring import build_loop, read_history
 from engine.clock import Clock
 from engine.commands import CommandBody, Keys, attributed, sign

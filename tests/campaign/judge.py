@@ -9,8 +9,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from redis import Redis
 
-from engine.app.config import Config
-from engine.app.journal_tools import rebuild
+from engine.app.config.load import Config
+from engine.app.replay.journal_tools import rebuild
 from engine.disk import OS_DISK
 from engine.errors import AstraError
 from engine.events import Bar, BarRejected, Record

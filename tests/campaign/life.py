@@ -18,9 +18,10 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.app import assembly, live_run, run
-from engine.app.config import Config
-from engine.app.run import RunOptions
+from engine.app import assembly
+from engine.app.config.load import Config
+from engine.app.live import live_run, run
+from engine.app.live.run import RunOptions
 from engine.app.terminal import Silent
 from engine.bus import Bus
 from engine.clock import stopwatch_s

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from engine.app import assembly, run
-from engine.app.daemon import Daemon
+from engine.app import assembly
+from engine.app.live import run
+from engine.app.live.daemon import Daemon
 from engine.journal import JournalWriter
 from engine.sinks.alert_file import AlertFile
 from engine.sinks.outbox import LANES, Outbox

@@ -17,7 +17,7 @@ from redis import Redis
 
 from engine.app.keys import HALT_KEY as HALT_NAME
 from engine.app.keys import OPERATOR_KEY as OPERATOR_NAME
-from engine.app.servers import RedisServer
+from engine.app.live.servers import RedisServer
 from engine.events import Bar, Record
 from tests.campaign import day
 from tests.campaign.cases import Day, Result, run_case

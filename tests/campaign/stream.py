@@ -7,8 +7,8 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from engine.app import live_run
-from engine.app.daemon import Daemon
+from engine.app.live import live_run
+from engine.app.live.daemon import Daemon
 from feeds import redis_stream
 
 _BATCH: int = 20

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.app.config import PATH_KEYS
+from engine.app.config.load import PATH_KEYS
 from engine.events import BarSlice, Signal, SpreadNoted
 from engine.kernel import KERNELS
 from engine.ports import Outlook, Strategy

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from engine.app.config import parse
-from engine.app.halt_marker import HaltMarker
-from engine.app.resolved import config_hash, document_of, resolved_toml
+from engine.app.config.load import parse
+from engine.app.config.resolved import config_hash, document_of, resolved_toml
+from engine.app.live.halt_marker import HaltMarker
 from engine.errors import AstraError, JournalError
 from engine.journal import JournalReader
 from engine.journal_format import FORMAT, Header, decode_record, encode_record, frame, header_frame, new_chain

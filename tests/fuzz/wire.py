@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from engine.app.operator_link import Admission
-from engine.app.status_document import read
-from engine.app.status_page import page
+from engine.app.live.operator_link import Admission
+from engine.app.live.status_document import read
+from engine.app.live.status_page import page
 from engine.clock import Clock
 from engine.commands import (
     KINDS,

@@ -12,9 +12,9 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from engine.app.config import load
-from engine.app.journal_tools import rebuild
-from engine.app.servers import MqttBroker, RedisServer
+from engine.app.config.load import load
+from engine.app.live.servers import MqttBroker, RedisServer
+from engine.app.replay.journal_tools import rebuild
 from engine.connections import mqtt_client, mqtt_session
 from engine.events import Alert, Event, Record
 from engine.journal import JournalReader

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from engine.app.servers import MqttBroker, RedisServer
+from engine.app.live.servers import MqttBroker, RedisServer
 from engine.clock import stopwatch_s
 from engine.errors import ServiceError
 
 PASSWORD = "correct-horse"  # noqa: S105 - of servers that live for a second
 _STARTS_AND_IS_KILLED = """
 import os, signal
-from engine.app.servers import MqttBroker, RedisServer
+from engine.app.live.servers import MqttBroker, RedisServer
 redis, mqtt = RedisServer().start(), MqttBroker().start()
 print(redis.port, mqtt.port, redis.folder, mqtt.folder, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from redis.exceptions import NoPermissionError
 
-from engine.app.operator_link import Admission, from_mqtt, from_redis
-from engine.app.operator_send import MqttLine, RedisLine
-from engine.app.owner import Owner
-from engine.app.owner_mqtt import MqttOwner
+from engine.app.live.operator_link import Admission, from_mqtt, from_redis
+from engine.app.live.operator_send import MqttLine, RedisLine
+from engine.app.live.owner import Owner
+from engine.app.live.owner_mqtt import MqttOwner
 from engine.clock import Clock
 from engine.commands import Keys, message_of
 from engine.connections import mqtt_client, redis_client

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import redis
 
-from engine.app.servers import MqttBroker, RedisServer
+from engine.app.live.servers import MqttBroker, RedisServer
 from examples.follow_mqtt import Seen
 from examples.follow_redis import follow
 from feeds.simulated import SimulatedOptions, write

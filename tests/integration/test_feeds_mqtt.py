@@ -12,7 +12,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from engine.app.servers import MqttBroker
+from engine.app.live.servers import MqttBroker
 from engine.connections import mqtt_client
 from engine.events import MINUTE_NS, Bar, BarRejected, Reject
 from engine.links import MqttLink

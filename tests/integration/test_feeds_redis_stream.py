@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from engine.app.servers import RedisServer
+from engine.app.live.servers import RedisServer
 from engine.errors import DataError
 from engine.events import MINUTE_NS, Bar, Reject
 from engine.links import RedisLink

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import pytest
 
-from engine.app.health import build_app, check_bind, serve
-from engine.app.health_view import HealthView, Phase
-from engine.app.metrics import Metrics
+from engine.app.live.health import build_app, check_bind, serve
+from engine.app.live.health_view import HealthView, Phase
+from engine.app.live.metrics import Metrics
 from engine.errors import ConfigError
 from engine.events import MINUTE_NS, TradingState
 from tests.support.stills import CLOSE_NS, OPEN_NS, figures, still
@@ -208,8 +208,8 @@ async def test_cancelling_ends_it_with_a_client_connected() -> None:
 
 async def test_a_silent_connection_is_closed_and_a_crowd_is_refused(monkeypatch) -> None:
     """Whoever connects and says nothing would hold a descriptor, until the journal has none left."""
-    monkeypatch.setattr("engine.app.health._CONNECTION_MAX_S", 0.3)
-    monkeypatch.setattr("engine.app.health._CONNECTIONS_MAX", 3)
+    monkeypatch.setattr("engine.app.live.health._CONNECTION_MAX_S", 0.3)
+    monkeypatch.setattr("engine.app.live.health._CONNECTIONS_MAX", 3)
     async with _served(still()) as ask:
         crowd = [await asyncio.open_connection("127.0.0.1", ask.port) for _ in range(3)]
         crowd[1][1].write(b"GET /livez HTTP/1.1\r\nhost: ")  # begun, and never ended

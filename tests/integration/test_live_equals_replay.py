@@ -15,12 +15,12 @@ import pytest
 from redis import Redis
 
 from engine.app.assembly import assemble
-from engine.app.config import Config
-from engine.app.live_run import Links, LiveRun
-from engine.app.replay import replay
-from engine.app.servers import MqttBroker, RedisServer
+from engine.app.config.load import Config
+from engine.app.live.live_run import Links, LiveRun
+from engine.app.live.servers import MqttBroker, RedisServer
+from engine.app.live.state_folder import locked
+from engine.app.replay.run import replay
 from engine.app.source import open_source
-from engine.app.state_folder import locked
 from engine.app.terminal import Silent
 from engine.commands import Keys
 from engine.events import MINUTE_NS, Bar

@@ -15,11 +15,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 from redis.asyncio import Redis
 
-from engine.app.operator_link import Admission, Received, from_mqtt, from_redis, from_spool
-from engine.app.operator_send import MqttLine, RedisLine, SpoolLine, ask, read_status
-from engine.app.servers import MqttBroker, RedisServer
-from engine.app.state_folder import StateFolder
-from engine.app.status_document import Extras, document, encode
+from engine.app.live.operator_link import Admission, Received, from_mqtt, from_redis, from_spool
+from engine.app.live.operator_send import MqttLine, RedisLine, SpoolLine, ask, read_status
+from engine.app.live.servers import MqttBroker, RedisServer
+from engine.app.live.state_folder import StateFolder
+from engine.app.live.status_document import Extras, document, encode
 from engine.clock import Clock
 from engine.commands import MESSAGE_BYTES_MAX, Keys, message_of
 from engine.connections import mqtt_client, redis_client

@@ -7,8 +7,8 @@ from itertools import repeat
 
 import pytest
 
-from engine.app import owner_mqtt
-from engine.app.owner_mqtt import MqttOwner
+from engine.app.live import owner_mqtt
+from engine.app.live.owner_mqtt import MqttOwner
 from engine.connections import mqtt_client
 from engine.errors import ServiceError
 from engine.links import MqttLink

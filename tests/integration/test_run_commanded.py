@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.app.halt_marker import HaltMarker
-from engine.app.servers import RedisServer
+from engine.app.live.halt_marker import HaltMarker
+from engine.app.live.servers import RedisServer
 from engine.clock import wall_ns
 from engine.connections import mqtt_client, redis_client
 from engine.events import MINUTE_NS, Bar, LimitsDue, Nanos

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.app.config import load
-from engine.app.halt_marker import HaltMarker
-from engine.app.journal_tools import rebuild
+from engine.app.config.load import load
+from engine.app.live.halt_marker import HaltMarker
+from engine.app.replay.journal_tools import rebuild
 from engine.events import HaltRequested, TradingState
 from engine.journal import JournalReader
 from engine.loop import Loop

@@ -13,7 +13,7 @@ import aiomqtt
 import pytest
 from redis.exceptions import RedisError
 
-from engine.app.servers import MqttBroker, RedisServer
+from engine.app.live.servers import MqttBroker, RedisServer
 from engine.clock import stopwatch_s
 from engine.connections import mqtt_client, mqtt_session, redis_client
 from engine.events import TradingState, TradingStateChanged

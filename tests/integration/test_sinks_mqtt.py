@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import aiomqtt
 import pytest
 
-from engine.app.servers import MqttBroker
+from engine.app.live.servers import MqttBroker
 from engine.connections import mqtt_client
 from engine.errors import ServiceError
 from engine.events import TradingState, TradingStateChanged

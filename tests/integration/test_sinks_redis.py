@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError, ResponseError
 
-from engine.app.servers import RedisServer
+from engine.app.live.servers import RedisServer
 from engine.connections import redis_client
 from engine.errors import ServiceError
 from engine.events import TradingState, TradingStateChanged

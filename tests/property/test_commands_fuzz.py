@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.app.operator_link import Admission
+from engine.app.live.operator_link import Admission
 from engine.clock import Clock
 from engine.commands import KINDS, CommandBody, Keys, Verifier, message_of, read_message, sign
 from engine.controls import AVERSIONS, CAPS, REVERT, VAR_LIMIT

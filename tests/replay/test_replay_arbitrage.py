@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from engine.app.config import load
-from engine.app.replay import replay
+from engine.app.config.load import load
+from engine.app.replay.run import replay
 from engine.app.terminal import Silent
 from examples.arbitrage import make_bars
 from tests.support.daily_bars import Run

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from engine.app.config import load
-from engine.app.replay import replay
-from engine.app.run_files import read_past_run
+from engine.app.config.load import load
+from engine.app.replay.run import replay
+from engine.app.replay.run_files import read_past_run
 from engine.app.terminal import Silent
 from engine.errors import DataError
 from tests.support.daily_bars import Run

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.app.config import load
-from engine.app.replay import RunResult, replay
+from engine.app.config.load import load
+from engine.app.replay.run import RunResult, replay
 from engine.app.terminal import Silent
 from strategies.allocators.problem_file import optimise
 

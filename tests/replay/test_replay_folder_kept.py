@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.app.config import load
+from engine.app.config.load import load
 from engine.app.init import scaffold
-from engine.app.proofs import lookahead, verify
-from engine.app.replay import replay
-from engine.app.run_contents import changed_config, changes
+from engine.app.replay.proofs import lookahead, verify
+from engine.app.replay.run import replay
+from engine.app.replay.run_contents import changed_config, changes
 from engine.app.terminal import Silent
 
 Damage = Callable[[Path], None]

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.app.book_input import read_priced_book
-from engine.app.book_table import describe
-from engine.app.past_bars import past_bars
-from engine.app.risk_tape import tape_closes
+from engine.app.replay.past_bars import past_bars
+from engine.app.studies.book_input import read_priced_book
+from engine.app.studies.book_table import describe
+from engine.app.studies.risk_tape import tape_closes
 from tests.support.daily_bars import FREE, Run, run_daily, run_file, session_dates, write_daily
 from tests.support.source import ROOT
 

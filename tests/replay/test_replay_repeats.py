@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from engine.app.config import load
+from engine.app.config.load import load
 from engine.app.init import scaffold
-from engine.app.proofs import lookahead, verify
-from engine.app.replay import replay
+from engine.app.replay.proofs import lookahead, verify
+from engine.app.replay.run import replay
 from engine.app.terminal import Silent
 from engine.errors import DataError, JournalError
 from engine.events import CLOSE

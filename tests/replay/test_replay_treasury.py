@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.app.config import Config, load
-from engine.app.replay import replay
+from engine.app.config.load import Config, load
+from engine.app.replay.run import replay
 from engine.app.terminal import Silent
 from engine.events import CLOSE, DAY_NS, BarSlice
 from feeds.yields import yield_bars

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.app.halt_marker import RaisedHalt
+from engine.app.live.halt_marker import RaisedHalt
 from tests.simulation.market import START_NS
 from tests.simulation.plan import Fault, Plan
 from tests.support.bad_disk import TAILS, BadDisk

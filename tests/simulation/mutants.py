@@ -9,7 +9,7 @@ from unittest import mock
 
 import msgspec
 
-from engine.app.daemon import Daemon
+from engine.app.live.daemon import Daemon
 from engine.book import Book
 from engine.commands import Verifier
 from engine.events import TradingState

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from engine.app.operator_link import Admission, Received
+from engine.app.live.operator_link import Admission, Received
 from engine.events import Record
 from engine.journal_format import encode_record
 from engine.ports import Arrival, Effect

@@ -1,4 +1,4 @@
-"""One life of the engine in a world: recovered, serving, drained; in the order of ``engine/app/live_run.py``.
+"""One life of the engine in a world, in the order of ``engine/app/live/live_run.py``.
 
 Everything here is the product's own code but for what the world gives: feed, receivers, disk, clock, marker.
 """
@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from engine.app.daemon import Daemon
-from engine.app.edges import BarsClock, DiskWatch, Lookout, receive, tick
-from engine.app.failure import fall, first_of
-from engine.app.inbox import Inbox
-from engine.app.operator_link import Admission, Received
+from engine.app.live.daemon import Daemon
+from engine.app.live.edges import BarsClock, DiskWatch, Lookout, receive, tick
+from engine.app.live.failure import fall, first_of
+from engine.app.live.inbox import Inbox
+from engine.app.live.operator_link import Admission, Received
 from engine.clock import Clock
 from engine.errors import AstraError
 from engine.events import MINUTE_NS, Event, HaltRequested, Record

@@ -10,7 +10,7 @@ from unittest import mock
 import msgspec
 
 from engine import bus
-from engine.app import daemon, edges, failure
+from engine.app.live import daemon, edges, failure
 from engine.disk import write_whole
 from engine.sinks import courier, outbox, redis
 from tests.simulation.machine import Machine

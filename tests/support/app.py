@@ -67,8 +67,8 @@ KINDS: dict[str, dict[str, Plugin[Any]]] = {
 @pytest.fixture
 def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the registries by three small ones, so that texts do not change with the real plug-ins."""
-    monkeypatch.setattr("engine.app.config.registry", KINDS.__getitem__)
-    monkeypatch.setattr("engine.app.config_schema.registry", KINDS.__getitem__)
+    monkeypatch.setattr("engine.app.config.load.registry", KINDS.__getitem__)
+    monkeypatch.setattr("engine.app.config.schema.registry", KINDS.__getitem__)
 
 
 def assert_golden(name: str, error: AstraError) -> None:

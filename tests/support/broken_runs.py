@@ -14,8 +14,9 @@ from typing import Any
 
 import strategies
 import strategies.allocators
-from engine.app import assembly, owner, owner_mqtt, upkeep, view
-from engine.app.plugins import registry
+from engine.app import assembly
+from engine.app.config.plugins import registry
+from engine.app.live import owner, owner_mqtt, upkeep, view
 from engine.clock import Clock
 from engine.disk import _OsFile
 from engine.ports import Plugin
@@ -125,7 +126,7 @@ def hang_allocator() -> None:
 
 
 if __name__ == "__main__":  # the command line itself, with its end: what a fork of the nursery has not
-    from engine.app import warm_up
+    from engine.app.live import warm_up
     from engine.app.main import main
 
     warm_up._PASSES = warm_up._PASSES[:1]  # type: ignore[misc]

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from engine.app import assembly
-from engine.app.daemon import Daemon
+from engine.app.live.daemon import Daemon
 from engine.bus import Bus
 from engine.disk import OsDisk, _OsFile
 from engine.sinks import courier

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from engine.app.config import load
-from engine.app.replay import replay
+from engine.app.config.load import load
+from engine.app.replay.run import replay
 from engine.app.terminal import Silent
 from feeds.calendars import day_of, sessions_for
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.app.servers import _redis_binary
+from engine.app.live.servers import _redis_binary
 from engine.clock import stopwatch_s
 from tests.support.source import ROOT
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numba
 
-from engine.app.halt_marker import HaltMarker
-from engine.app.systemd import Systemd
-from engine.app.watchdog import Watchdog
+from engine.app.live.halt_marker import HaltMarker
+from engine.app.live.systemd import Systemd
+from engine.app.live.watchdog import Watchdog
 
 AT_ONCE = 25
 #: Set by ``main``.

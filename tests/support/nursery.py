@@ -117,9 +117,9 @@ class Nursery:
 
 def serve() -> None:
     """Load everything, then fork what is asked for until nobody asks any more."""
-    from engine.app import run
-    from engine.app.sinks import sinks_of  # noqa: F401 - loads the clients of every server
-    from engine.app.warm_up import warm_up
+    from engine.app.live import run
+    from engine.app.live.sinks import sinks_of  # noqa: F401 - loads the clients of every server
+    from engine.app.live.warm_up import warm_up
 
     del run
     warm_up()

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.app.report import write_report
+from engine.app.report.page import write_report
 from engine.sinks.run_folder import SCHEMAS
 
 MINUTE = 60_000_000_000

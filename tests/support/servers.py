@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.app.servers import MqttBroker, RedisServer
+from engine.app.live.servers import MqttBroker, RedisServer
 
 
 @pytest.fixture(scope="module")

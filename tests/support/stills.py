@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engine.app.health_view import HealthView, Phase
+from engine.app.live.health_view import HealthView, Phase
 from engine.events import MINUTE_NS, BookMarked, RiskMeasured
 from engine.sessions import Sessions
 from engine.sinks.courier import Figures

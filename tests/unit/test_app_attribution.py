@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.app.attribution import curve_figures, strategies_of
-from engine.app.config import load, parse
-from engine.app.replay import replay
+from engine.app.config.load import load, parse
+from engine.app.replay.attribution import curve_figures, strategies_of
+from engine.app.replay.run import replay
 from engine.app.terminal import Silent
 from engine.app.terminal_text import closing
 from tests.support.run_folders import DAY, MINUTE, OPEN_NS, empty_run, page_of, put, traded_run

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine.app.book_input import book_of
-from engine.app.book_table import describe
 from engine.app.main import run
+from engine.app.studies.book_input import book_of
+from engine.app.studies.book_table import describe
 from engine.errors import AstraError, Errors
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.app.check import check_all
-from engine.app.config import parse
+from engine.app.checks.check import check_all
+from engine.app.config.load import parse
 
 STRATEGY = '[[strategy]]\nkind = "zscore_pairs"\npairs = ["A/B"]\n'
 LIVE = '[feed]\nkind = "mqtt"\n' + STRATEGY

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from engine.app.build import installed_version
-from engine.app.child import astra
+from engine.app.live.child import astra
 from tests.support.waiting import until
 
 
@@ -50,7 +50,7 @@ async def test_one_that_takes_too_long_or_is_not_wanted_any_more_is_gone(monkeyp
 def test_a_process_on_a_leash_goes_with_its_owner() -> None:
     """Killed, the engine can end nothing itself."""
     script = (
-        "import subprocess, sys, signal; from engine.app.child import Leash; "
+        "import subprocess, sys, signal; from engine.app.live.child import Leash; "
         "child = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']); "
         "leash = Leash(child.pid); print(child.pid, flush=True); signal.pause()"
     )

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.app.config import load, parse
-from engine.app.config_origin import annotated_toml, count_given, values_of
-from engine.app.config_risk import risk_tables
-from engine.app.config_schema import json_schema
-from engine.app.config_tables import DAEMON, PLAIN
+from engine.app.config.load import load, parse
+from engine.app.config.origin import annotated_toml, count_given, values_of
+from engine.app.config.resolved import config_hash, resolved_toml
+from engine.app.config.risk import risk_tables
+from engine.app.config.schema import json_schema
+from engine.app.config.tables import DAEMON, PLAIN
 from engine.app.render import render_error
-from engine.app.resolved import config_hash, resolved_toml
 from engine.app.wiring import instruments_of
 from engine.errors import ConfigError, Errors
 

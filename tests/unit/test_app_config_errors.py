@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.app.config import load, parse
-from engine.app.config_errors import located, symbols_absent
+from engine.app.config.errors import located, symbols_absent
+from engine.app.config.load import load, parse
 from engine.errors import AstraError, ConfigError, DataError, Errors
 from tests.support.app import assert_golden
 

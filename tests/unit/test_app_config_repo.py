@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.app.config import Config, load
-from engine.app.repo_level import far_from_the_curve, repo_mistakes
+from engine.app.checks.repo_level import far_from_the_curve, repo_mistakes
+from engine.app.config.load import Config, load
 from engine.app.source import fingerprint_of, open_source
 from engine.errors import AstraError
 

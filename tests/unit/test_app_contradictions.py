@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from engine.app.config import parse
-from engine.app.contradictions import limit_beyond_equity, puts_that_are_over, thin_tail
+from engine.app.checks.contradictions import limit_beyond_equity, puts_that_are_over, thin_tail
+from engine.app.config.load import parse
 from engine.app.main import run
 from engine.errors import Errors
 from strategies.convertible import ConvertibleOptions

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.app.daemon import _TURN, Daemon
-from engine.app.inbox import Inbox
+from engine.app.live.daemon import _TURN, Daemon
+from engine.app.live.inbox import Inbox
 from engine.events import CommandJudged, Tick
 from engine.ports import Arrival, Targets
 

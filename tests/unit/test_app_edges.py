@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.app.config import parse
-from engine.app.daemon import Daemon
-from engine.app.edges import BarsClock, DiskWatch, Lookout
-from engine.app.halt_marker import HaltMarker
-from engine.app.inbox import Inbox
-from engine.app.lasting_halt import LastingHalt
+from engine.app.config.load import parse
+from engine.app.live.daemon import Daemon
+from engine.app.live.edges import BarsClock, DiskWatch, Lookout
+from engine.app.live.halt_marker import HaltMarker
+from engine.app.live.inbox import Inbox
+from engine.app.live.lasting_halt import LastingHalt
 from engine.app.wiring import at_least_two_bars
 from engine.clock import Clock
 from engine.disk import OpenFile, OsDisk

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.app.epochs import end_epoch, inherited
-from engine.app.halt_marker import HaltMarker
-from engine.app.state_folder import StateFolder
-from engine.app.undelivered import told_again
+from engine.app.live.epochs import end_epoch, inherited
+from engine.app.live.halt_marker import HaltMarker
+from engine.app.live.state_folder import StateFolder
+from engine.app.live.undelivered import told_again
 from engine.commands import HALT, NOBODY, OPERATOR, CommandBody, sign
 from engine.events import Alert, Command, NoncesUsed, Record, Tick
 from engine.journal import JournalWriter

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from engine.app.config import load
-from engine.app.config_schema import json_schema
+from engine.app.config.load import load
+from engine.app.config.plugins import GROUPS, registry
+from engine.app.config.schema import json_schema
 from engine.app.doctor import examine
 from engine.app.main import run
-from engine.app.plugins import GROUPS, registry
 from tests.support.app import GOLDENS
 
 HEADER = "ts,symbol,open,high,low,close,volume\n"

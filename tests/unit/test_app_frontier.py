@@ -14,9 +14,9 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from engine.app.frontier_charts import Axis, legend_series
 from engine.app.main import run
-from engine.app.problem_input import with_covariance
+from engine.app.studies.frontier_charts import Axis, legend_series
+from engine.app.studies.problem_input import with_covariance
 from engine.errors import ConfigError
 
 GOLDENS = json.loads((Path(__file__).parents[1] / "goldens" / "optimiser.json").read_text())

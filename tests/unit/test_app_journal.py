@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.app.assembly import hash_of
-from engine.app.config import load
-from engine.app.journal_tools import rebuild, root_of, verify_states
+from engine.app.config.load import load
+from engine.app.replay.journal_tools import rebuild, root_of, verify_states
 from engine.app.verbs.journal import app
 from engine.errors import ConfigError, JournalError
 from engine.events import MINUTE_NS, Bar, Tick
@@ -207,7 +207,7 @@ def test_a_run_folder_is_renewed_whole_and_nothing_else_is_replaced(state, tmp_p
     out.rename(tmp_path / ".out.old")  # as if somebody had ended between the two names
     (tmp_path / ".out.new").mkdir()
     (tmp_path / ".out.new" / "half").touch()
-    monkeypatch.setattr("engine.app.report.write_report", lambda _: 1 / 0)
+    monkeypatch.setattr("engine.app.report.page.write_report", lambda _: 1 / 0)
     assert isinstance(CliRunner().invoke(app, arguments).exception, ZeroDivisionError)
     assert (out / "mark").exists()
     monkeypatch.undo()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from engine.app.main import run
-from engine.app.run_files import read_past_run
-from engine.app.run_records import RunRecord, SummaryRecord, read_record
+from engine.app.replay.run_files import read_past_run
+from engine.app.replay.run_records import RunRecord, SummaryRecord, read_record
 from engine.errors import DataError
 
 

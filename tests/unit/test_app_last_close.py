@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.app.last_close import unfilled
+from engine.app.replay.last_close import unfilled
 from engine.app.terminal_text import closing
 from engine.events import Side, Signal
 from tests.support.core import layout_of

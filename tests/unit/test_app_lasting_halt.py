@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.app.halt_marker import HaltMarker, RaisedHalt
-from engine.app.inbox import Inbox
-from engine.app.lasting_halt import LastingHalt
+from engine.app.live.halt_marker import HaltMarker, RaisedHalt
+from engine.app.live.inbox import Inbox
+from engine.app.live.lasting_halt import LastingHalt
 from engine.clock import Clock
 from engine.events import HaltRequested
 from engine.ports import Arrival

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from engine.app.logs import configure, secrets_of
+from engine.app.live.logs import configure, secrets_of
 
 CANARY = 'canary-"51f0"-\\é\n-secret'
 NOON_NS = 1_772_452_800_000_000_000

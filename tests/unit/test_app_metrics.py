@@ -7,8 +7,8 @@ import math
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.app.health_view import HealthView
-from engine.app.metrics import Metrics
+from engine.app.live.health_view import HealthView
+from engine.app.live.metrics import Metrics
 from engine.events import MINUTE_NS, RiskMeasured, TradingState
 from engine.status import Status
 from tests.support.stills import OPEN_NS, figures, still

@@ -9,11 +9,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine.app.config import load, parse
-from engine.app.config_tables import CostsTable
-from engine.app.entry_sizes import LegSize
-from engine.app.main import run
-from engine.app.mistakes import (
+from engine.app.checks.entry_sizes import LegSize
+from engine.app.checks.mistakes import (
     Measured,
     Mistake,
     empty_book,
@@ -28,8 +25,11 @@ from engine.app.mistakes import (
     short_horizon,
     small_entry,
 )
+from engine.app.checks.tape_sample import measure
+from engine.app.config.load import load, parse
+from engine.app.config.tables import CostsTable
+from engine.app.main import run
 from engine.app.source import open_source
-from engine.app.tape_sample import measure
 from strategies.allocators.mean_variance import MeanVarianceOptions
 from strategies.allocators.min_variance import MinVarianceOptions
 from strategies.basis import BasisOptions

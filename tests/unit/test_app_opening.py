@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.app import replay as replay_module
 from engine.app.main import run
+from engine.app.replay import run as replay_module
 
 STRATEGY = '[[strategy]]\nkind = "zscore_pairs"\npairs = ["A/B"]\n'
 SIMULATED = '[feed]\nkind = "simulated"\nsessions = 1\n'

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from engine.app.adjustable import controls_of
-from engine.app.config import load
+from engine.app.config.adjustable import controls_of
+from engine.app.config.load import load
 from engine.app.keys import keys_of
+from engine.app.live.operator_link import Admission, from_spool
+from engine.app.live.operator_send import verdict_in
+from engine.app.live.status_document import Extras, document, encode
 from engine.app.main import run
-from engine.app.operator_link import Admission, from_spool
-from engine.app.operator_send import verdict_in
-from engine.app.status_document import Extras, document, encode
 from engine.clock import Clock, wall_ns
 from engine.commands import VALID_MAX_NS, Keys, Verifier, read_body
 from engine.errors import CommandError, ConfigError

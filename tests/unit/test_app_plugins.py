@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.app.config import parse
-from engine.app.config_risk import risk_models
-from engine.app.config_schema import json_schema
-from engine.app.plugins import is_recorded, registry
-from engine.app.report_risk import var_method
+from engine.app.config.load import parse
+from engine.app.config.plugins import is_recorded, registry
+from engine.app.config.risk import risk_models
+from engine.app.config.schema import json_schema
+from engine.app.report.risk import var_method
 from engine.app.source import open_source
 from engine.app.wiring import build_loop
 from engine.commands import Keys

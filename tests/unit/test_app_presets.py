@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.app.config import Config, parse
-from engine.app.config_origin import annotated_toml
-from engine.app.presets import PRESETS, fill_in
-from engine.app.resolved import config_hash, resolved_toml
+from engine.app.config.load import Config, parse
+from engine.app.config.origin import annotated_toml
+from engine.app.config.presets import PRESETS, fill_in
+from engine.app.config.resolved import config_hash, resolved_toml
 from engine.app.wiring import build_loop
 from engine.commands import Keys
 from engine.errors import Errors

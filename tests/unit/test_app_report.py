@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from engine.app.report import write_report
-from engine.app.report_charts import extremes, spans
+from engine.app.report.charts import extremes, spans
+from engine.app.report.page import write_report
 from engine.errors import DataError
 from tests.support.run_folders import (
     CONFIG,
@@ -233,7 +233,7 @@ def test_z_leaves_out_session_openings(tmp_path: Path, monkeypatch: pytest.Monke
     assert page.has("JPM/C", "kalman", "8", "1.069", "0.0%")
     assert text.count("<rect ") == 2
     # The same when a session goes over the border of a batch.
-    monkeypatch.setattr("engine.app.report_data._BATCH_ROWS", 3)
+    monkeypatch.setattr("engine.app.report.data._BATCH_ROWS", 3)
     assert page_of(folder)[0] == text
 
 
@@ -311,7 +311,7 @@ def test_spans_cover_every_row_that_is_not_active() -> None:
 
 def test_vendored_files_are_those_that_were_published() -> None:
     """Code that runs in a reader's browser is pinned by its hash."""
-    folder = resources.files("engine.app").joinpath("vendor/uplot")
+    folder = resources.files("engine.app.report").joinpath("vendor/uplot")
     sums = folder.joinpath("SHA256SUMS").read_text(encoding="utf-8").splitlines()
     named = dict(reversed(line.split("  ")) for line in sums)
     assert set(named) == {"LICENSE", "uPlot.iife.min.js", "uPlot.min.css"}

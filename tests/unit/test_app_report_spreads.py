@@ -74,7 +74,7 @@ def test_a_page_has_three_spreads_at_most(tmp_path: Path, monkeypatch: pytest.Mo
     charts = charts_of(folder)
     assert [name for name in charts if name.endswith("-z")] == ["spread-0-z", "spread-1-z", "spread-2-z"]
     assert charts["spread-1-z"]["marks"] == []
-    monkeypatch.setattr("engine.app.report_data._BATCH_ROWS", 7)
+    monkeypatch.setattr("engine.app.report.data._BATCH_ROWS", 7)
     assert charts_of(folder) == charts
 
 

@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.app.assembly import hash_of
-from engine.app.config import load
-from engine.app.journal_tools import rebuild
+from engine.app.config.load import load
 from engine.app.main import run
-from engine.app.past_bars import past_bars
-from engine.app.report_risk import positions_grid, strategies_grid, var_method
-from engine.app.risk_inputs import read_frozen_book
-from engine.app.risk_tape import tape_closes
+from engine.app.replay.journal_tools import rebuild
+from engine.app.replay.past_bars import past_bars
+from engine.app.report.risk import positions_grid, strategies_grid, var_method
 from engine.app.source import open_source
+from engine.app.studies.risk_inputs import read_frozen_book
+from engine.app.studies.risk_tape import tape_closes
 from engine.events import Tick
 from engine.journal import JournalWriter
 from engine.journal_format import Identity

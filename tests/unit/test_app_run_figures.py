@@ -1,6 +1,6 @@
 """Two runs on a page: what differs, by how much, and whether there was anything to compare."""
 
-from engine.app.run_figures import compare, show
+from engine.app.replay.run_figures import compare, show
 
 ONE = {
     "bars": 11_700,

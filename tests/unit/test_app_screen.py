@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.app.config import parse
+from engine.app.config.load import parse
 from engine.app.main import run
 from feeds.calendars import date_of, day_of, sessions_for
 from tests.support.daily_bars import run_file, session_dates, write_daily

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.app.statistics import (
+from engine.app.replay.statistics import (
     EquityStatistics,
     periods_per_year,
     round_trips_usd,
@@ -55,7 +55,7 @@ def test_golden_return_and_drawdown() -> None:
 
 def test_golden_sharpe(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine known returns, the flat one included, ddof 1, times sqrt(98,280). Tolerance 1e-12 relative."""
-    monkeypatch.setattr("engine.app.statistics.SESSIONS_MIN", 1)
+    monkeypatch.setattr("engine.app.replay.statistics.SESSIONS_MIN", 1)
     statistics = measured(stamps(1, 10), np.array(GOLDEN["equity_usd"], dtype=np.float64))
     assert statistics.sharpe == pytest.approx(GOLDEN["sharpe"], rel=1e-12)
     returns = np.array(GOLDEN["returns_simple"])

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from engine.app.status_document import Extras, document, encode
-from engine.app.status_page import STALE_S, page
+from engine.app.live.status_document import Extras, document, encode
+from engine.app.live.status_page import STALE_S, page
 from engine.events import BarRejected, Reject
 from tests.support.core import slice_of
 from tests.support.engines import command, engine_of

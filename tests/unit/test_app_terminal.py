@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from engine.app.config import Config, parse
-from engine.app.plugins import registry, z_unit
-from engine.app.statistics import NO_CURVE
+from engine.app.config.load import Config, parse
+from engine.app.config.plugins import registry, z_unit
+from engine.app.replay.statistics import NO_CURVE
 from engine.app.terminal import (
     LINES_A_RUN,
     LINES_A_SESSION,

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from engine.app.toml_text import parse_key, places, write, write_value
+from engine.app.config.toml_text import parse_key, places, write, write_value
 
 TEXT = '''# comment with [brackets] and key = 1
 top = 1

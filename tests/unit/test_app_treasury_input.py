@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.app.main import run
-from engine.app.treasury_input import with_yields
+from engine.app.studies.treasury_input import with_yields
 from engine.errors import AstraError, ConfigError
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.app.upkeep import _base_seq
+from engine.app.live.upkeep import _base_seq
 from engine.snapshots import SnapshotStore
 from tests.support.journals import IDENTITY
 

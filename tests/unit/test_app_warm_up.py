@@ -15,8 +15,8 @@ NEVER_LIVE = {
 }
 
 _COLD = """
-import engine.app.run
-from engine.app.warm_up import warm_up
+import engine.app.live.run
+from engine.app.live.warm_up import warm_up
 from engine.kernel import KERNELS
 warm_up()
 print(*(name for name, kernel in KERNELS.items() if not kernel.signatures))

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from engine.app.halt_marker import DAMAGED, WATCHDOG, HaltMarker, RaisedHalt
-from engine.app.systemd import Systemd
-from engine.app.watchdog import EXIT_HUNG, TELL_MAX_S, Watchdog
+from engine.app.live.halt_marker import DAMAGED, WATCHDOG, HaltMarker, RaisedHalt
+from engine.app.live.systemd import Systemd
+from engine.app.live.watchdog import EXIT_HUNG, TELL_MAX_S, Watchdog
 from tests.support.source import ROOT
 
 #: ``faulthandler`` ends the process with it.
@@ -63,7 +63,7 @@ def test_marker_is_overwritten_in_place(marker: HaltMarker, tmp_path: Path) -> N
 FILLED_UP = """
 import sys
 from pathlib import Path
-from engine.app.halt_marker import HaltMarker
+from engine.app.live.halt_marker import HaltMarker
 folder = Path(sys.argv[1])
 marker = HaltMarker(folder / "halt.marker")
 try:

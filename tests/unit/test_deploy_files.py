@@ -20,8 +20,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from engine.app.health import OPEN_PATHS
-from engine.app.metrics import Metrics
+from engine.app.live.health import OPEN_PATHS
+from engine.app.live.metrics import Metrics
 from engine.sinks.messages import KINDS
 from tests.support.source import ROOT
 from tests.support.stills import still

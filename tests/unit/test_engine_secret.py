@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.app.addresses import mqtt_link, redis_link
-from engine.app.config import Config, load
+from engine.app.config.addresses import mqtt_link, redis_link
+from engine.app.config.load import Config, load
 from engine.errors import CommandError
 from engine.secret import secret
 

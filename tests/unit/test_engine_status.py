@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine.app.run_files import summary
-from engine.app.statistics import EquityStatistics
+from engine.app.replay.run_files import summary
+from engine.app.replay.statistics import EquityStatistics
 from engine.app.terminal_text import closing
 from engine.events import BookMarked, Event, TradingState, TradingStateChanged
 from engine.status import Status

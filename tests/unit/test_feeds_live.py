@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import feeds
-from engine.app.config import parse
-from engine.app.config_schema import json_schema
-from engine.app.plugins import is_recorded, registry
-from engine.app.resolved import document_of
+from engine.app.config.load import parse
+from engine.app.config.plugins import is_recorded, registry
+from engine.app.config.resolved import document_of
+from engine.app.config.schema import json_schema
 from engine.app.source import open_source
 from engine.errors import AstraError, DataError
 from tests.support.publish import live_context

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.app.asyncapi import document, schemas, text
+from engine.app.live.asyncapi import document, schemas, text
 from engine.events import (
     Alert,
     BookMarked,
@@ -119,7 +119,7 @@ def test_the_checker_of_schemas_finds_faults() -> None:
 def test_committed_document_is_up_to_date() -> None:
     """A document that says something else than the code is worse than none."""
     committed = (ROOT / "docs/asyncapi.json").read_text(encoding="utf-8")
-    assert committed == text(), "run: python -m engine.app.asyncapi > docs/asyncapi.json"
+    assert committed == text(), "run: python -m engine.app.live.asyncapi > docs/asyncapi.json"
 
 
 def test_every_reference_of_the_document_leads_somewhere() -> None:

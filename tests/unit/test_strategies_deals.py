@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine.app.assembly import hash_of
-from engine.app.config import Config, parse
-from engine.app.resolved import config_hash, resolved_toml
+from engine.app.config.load import Config, parse
+from engine.app.config.resolved import config_hash, resolved_toml
 from engine.app.source import fingerprint_of
 from engine.errors import ConfigError, Errors
 from strategies.deals import day_number, read_deals

@@ -28,7 +28,7 @@ def alerts(
     is_json: Annotated[bool, typer.Option("--json", help="Print the lines of the file as they are.")] = False,
 ) -> None:
     """Show the latest alerts of an engine on this machine, oldest first."""
-    from engine.app.state_folder import StateFolder
+    from engine.app.live.state_folder import StateFolder
 
     checked = load_config(config, overrides)
     path = StateFolder(checked.daemon.state_dir).alerts

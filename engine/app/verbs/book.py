@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from engine.app.verbs.options import DEFAULT_CONFIG, AsJson, Overrides, bad_argument, to_json
+from engine.app.given import bad_argument
+from engine.app.verbs.options import DEFAULT_CONFIG, AsJson, Overrides, to_json
 
 
 def book(
@@ -22,9 +23,9 @@ def book(
     is_json: AsJson = False,
 ) -> None:
     """Tabulate a book: positions, gross and net, sectors; with --funding its carry and its hurdle."""
-    from engine.app import book_table as tables
-    from engine.app.book_input import read_priced_book
     from engine.app.render import render_table
+    from engine.app.studies import book_table as tables
+    from engine.app.studies.book_input import read_priced_book
 
     if not what.is_file():
         hint = (

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from engine.app.verbs.options import AsJson, ConfigFile, Overrides, bad_argument, load_config, to_json
+from engine.app.given import bad_argument
+from engine.app.verbs.options import AsJson, ConfigFile, Overrides, load_config, to_json
 
 app = typer.Typer(no_args_is_help=True, help="Show the resolved configuration, or its JSON schema.")
 
@@ -19,8 +20,8 @@ def show(
     is_json: AsJson = False,
 ) -> None:
     """Print every key with its value, defaults included."""
-    from engine.app.config_origin import annotated_toml
-    from engine.app.resolved import document_of, resolved_toml
+    from engine.app.config.origin import annotated_toml
+    from engine.app.config.resolved import document_of, resolved_toml
 
     if is_json and with_origin:
         raise bad_argument("--origin is for people", "--origin", "Leave out one of --origin and --json.")
@@ -37,6 +38,6 @@ def schema(_is_json: AsJson = True) -> None:
 
     It is one JSON object in any case.
     """
-    from engine.app.config_schema import json_schema
+    from engine.app.config.schema import json_schema
 
     typer.echo(to_json(json_schema()))

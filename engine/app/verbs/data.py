@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from engine.app.verbs.options import AsJson, bad_argument, to_json
+from engine.app.given import bad_argument
+from engine.app.verbs.options import AsJson, to_json
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and import files of bars.")
 

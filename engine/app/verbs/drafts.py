@@ -11,12 +11,13 @@ from typing import Final
 
 import msgspec
 
-from engine.app.config import Config
-from engine.app.health_view import Phase
+from engine.app.config.load import Config
+from engine.app.given import bad_argument
 from engine.app.keys import signing_key
-from engine.app.operator_send import Document, Way, ask, engine_now_ns, line_to, read_status
-from engine.app.status_page import duration
-from engine.app.verbs.options import bad_argument, instant_ns
+from engine.app.live.health_view import Phase
+from engine.app.live.operator_send import Document, Way, ask, engine_now_ns, line_to, read_status
+from engine.app.live.status_page import duration
+from engine.app.verbs.options import instant_ns
 from engine.clock import instant, wall_ns
 from engine.commands import VALID_MAX_NS, CommandBody, command_line, message_of, read_body, sign
 from engine.controls import REVERT

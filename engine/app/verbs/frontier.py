@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from engine.app.verbs.options import AsJson, bad_argument, in_file, read_json, to_json
+from engine.app.given import bad_argument, in_file, read_json
+from engine.app.verbs.options import AsJson, to_json
 from engine.errors import ConfigError
 
 _GRID = "LOW:HIGH:POINTS"
@@ -32,10 +33,10 @@ def frontier(
     is_json: AsJson = False,
 ) -> None:
     """Sweep the two levers of one problem: efficient frontier, weights, trades, exact thresholds."""
-    from engine.app.frontier import as_document, study, write_tables
-    from engine.app.frontier_page import write_pictures
-    from engine.app.problem_input import with_covariance
     from engine.app.render import render_table
+    from engine.app.studies.frontier import as_document, study, write_tables
+    from engine.app.studies.frontier_page import write_pictures
+    from engine.app.studies.problem_input import with_covariance
 
     grids = _grid(risk_aversion, "--risk-aversion"), _grid(trade_aversion, "--trade-aversion")
     with in_file(file):

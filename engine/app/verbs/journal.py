@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.app.verbs.options import AsJson, Overrides, bad_argument, load_config, to_json
+from engine.app.given import bad_argument
+from engine.app.verbs.options import AsJson, Overrides, load_config, to_json
 
 app = typer.Typer(no_args_is_help=True, help="Show, verify and compact a journal.")
 
@@ -28,7 +29,7 @@ def show(
     is_json: AsJson = False,
 ) -> None:
     """Show records in order, one a line."""
-    from engine.app.journal_tools import root_of, said_by
+    from engine.app.replay.journal_tools import root_of, said_by
     from engine.disk import OS_DISK
     from engine.journal import JournalReader
     from engine.journal_format import segments
@@ -62,7 +63,7 @@ def verify(
     is_json: AsJson = False,
 ) -> None:
     """Check every frame, the chain and every snapshot; exit 3 on damage, naming file and offset."""
-    from engine.app.journal_tools import root_of, verify_files, verify_state, verify_states
+    from engine.app.replay.journal_tools import root_of, verify_files, verify_state, verify_states
 
     root = root_of(folder)
     if until_seq:
@@ -92,7 +93,7 @@ def compact(
     is_json: AsJson = False,
 ) -> None:
     """Delete old segments that no snapshot needs."""
-    from engine.app.journal_tools import root_of
+    from engine.app.replay.journal_tools import root_of
     from engine.clock import wall_ns
     from engine.events import DAY_NS
     from engine.recovery import compact as run
@@ -130,9 +131,9 @@ def export(
     is_json: AsJson = False,
 ) -> None:
     """Make a run folder of a live run: tables, summary, report; the engine may be running."""
-    from engine.app.export import export as run
-    from engine.app.export import export_again
-    from engine.app.journal_tools import root_of
+    from engine.app.replay.export import export as run
+    from engine.app.replay.export import export_again
+    from engine.app.replay.journal_tools import root_of
 
     if is_replacing and out is None:
         raise bad_argument("--replace needs --out", "--replace", "Name the folder to be renewed.")

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from engine.app.verbs.options import AsJson, Overrides, bad_argument, instant_ns, load_config, to_json
+from engine.app.given import bad_argument
+from engine.app.verbs.options import AsJson, Overrides, instant_ns, load_config, to_json
 
 if TYPE_CHECKING:
-    from engine.app.operator_send import Document
+    from engine.app.live.operator_send import Document
     from engine.app.verbs.drafts import Draft
 
 #: A halt is for haste; everything else has to say why.
@@ -170,7 +171,7 @@ def status(
     config: ConfigOption = None, overrides: Overrides = None, via: Via = None, is_json: AsJson = False
 ) -> None:
     """Show what the running engine says about itself, and how old that is."""
-    from engine.app.status_page import page
+    from engine.app.live.status_page import page
     from engine.app.verbs.drafts import status_of
     from engine.clock import wall_ns
 

@@ -9,16 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.app.verbs.options import (
-    AsJson,
-    ConfigFile,
-    Data,
-    From,
-    Overrides,
-    To,
-    load_config,
-    to_json,
-)
+from engine.app.verbs.options import AsJson, ConfigFile, Data, From, Overrides, To, load_config, to_json
 
 _HALTED = 4
 _DIFFERENT = 3
@@ -44,11 +35,11 @@ def replay(
 ) -> None:
     """Replay bars on paper; write a run folder with fills, book, risk and a report."""
     from engine.app.build import installed_version
-    from engine.app.config_errors import located
+    from engine.app.config.errors import located
     from engine.app.terminal import Silent, Terminal
 
     checked = load_config(config, overrides, data, first, last)
-    from engine.app.replay import replay as run
+    from engine.app.replay.run import replay as run
 
     listener = Silent() if is_json or is_quiet else Terminal(installed_version())
     try:
@@ -70,7 +61,7 @@ def verify(
     is_json: AsJson = False,
 ) -> None:
     """Replay a run folder again; compare digests, tables and figures; exit 3 if they differ."""
-    from engine.app.proofs import verify as run
+    from engine.app.replay.proofs import verify as run
     from engine.vocabulary import counted
 
     answer = run(folder, data)
@@ -114,10 +105,10 @@ def lookahead(
 
     Exit 3 if it does not, or if there was no signal to compare.
     """
-    from engine.app.config_errors import located
+    from engine.app.config.errors import located
 
     checked = load_config(config, overrides, data, first, last)
-    from engine.app.proofs import lookahead as run
+    from engine.app.replay.proofs import lookahead as run
     from engine.vocabulary import counted
 
     with located(checked.source):
@@ -150,8 +141,8 @@ def check(
 
     What a replay would refuse ends with its exit status; what is only to be minded ends with 0.
     """
-    from engine.app.check import check_all, whole
-    from engine.app.config_errors import located
+    from engine.app.checks.check import check_all, whole
+    from engine.app.config.errors import located
 
     checked = load_config(config, overrides, data, first, last)
     with located(checked.source):

@@ -8,13 +8,8 @@ from typing import Annotated
 
 import typer
 
-from engine.app.verbs.options import (
-    DEFAULT_CONFIG,
-    AsJson,
-    Overrides,
-    bad_argument,
-    to_json,
-)
+from engine.app.given import bad_argument
+from engine.app.verbs.options import DEFAULT_CONFIG, AsJson, Overrides, to_json
 
 app = typer.Typer(no_args_is_help=True, help="Backtest VaR; stress a book.")
 
@@ -53,9 +48,9 @@ def backtest(
     is_json: AsJson = False,
 ) -> None:
     """Count losses beyond one-day VaR and test them: Kupiec, Christoffersen, Basel."""
-    from engine.app.config_risk import risk_models
-    from engine.app.risk_backtest import backtest_book, backtest_run, remarks, rows_of
-    from engine.app.risk_inputs import read_frozen_book
+    from engine.app.config.risk import risk_models
+    from engine.app.studies.risk_backtest import backtest_book, backtest_run, remarks, rows_of
+    from engine.app.studies.risk_inputs import read_frozen_book
 
     names = _models(model, [*risk_models()])
     if book is not None and what is not None:
@@ -81,7 +76,7 @@ def backtest(
         typer.echo(to_json(answer))
         return
     from engine.app.render import render_table
-    from engine.app.risk_backtest import HEADER
+    from engine.app.studies.risk_backtest import HEADER
 
     typer.echo(render_table(HEADER, rows_of(answer)), nl=False)
     for line in remarks(answer):
@@ -121,8 +116,8 @@ def stress(
 ) -> None:
     """Say what a book would lose: so many sigmas, the worst stretches of its past, hedges that fail."""
     from engine.app.render import render_table
-    from engine.app.risk_inputs import read_frozen_book
-    from engine.app.risk_stress import HEADER, remarks, rows_of, stress_book
+    from engine.app.studies.risk_inputs import read_frozen_book
+    from engine.app.studies.risk_stress import HEADER, remarks, rows_of, stress_book
 
     if not what.is_file():
         hint = 'Give a configuration, or a book: {"symbols": [...], "holdings_usd": [...]}.'

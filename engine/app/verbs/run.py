@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from engine.app.verbs.options import ConfigFile, Overrides, bad_argument, load_config
+from engine.app.given import bad_argument
+from engine.app.verbs.options import ConfigFile, Overrides, load_config
 
 
 def run(
@@ -37,7 +38,7 @@ def run(
     again.
     """
     from engine.app.build import installed_version
-    from engine.app.config_errors import located
+    from engine.app.config.errors import located
     from engine.app.terminal import Silent, Terminal
 
     if not 0.0 < speed < float("inf"):
@@ -45,14 +46,14 @@ def run(
     if is_demo and config is not None:
         raise bad_argument("--demo brings its own configuration", "--demo", "Leave out one of them.")
     if is_demo:
-        from engine.app.demo import demo_config
+        from engine.app.live.demo import demo_config
 
         checked = demo_config(overrides or [])
     else:
         checked = load_config(config, overrides)
-    from engine.app.plugins import is_recorded
-    from engine.app.run import RunOptions
-    from engine.app.run import run as run_live
+    from engine.app.config.plugins import is_recorded
+    from engine.app.live.run import RunOptions
+    from engine.app.live.run import run as run_live
 
     if speed != 1.0 and not is_recorded(checked.feed.kind):
         what = f'feed.kind = "{checked.feed.kind}" comes in real time, --speed was {speed:g}'

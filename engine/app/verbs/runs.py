@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.app.verbs.options import AsJson, bad_argument, to_json
+from engine.app.given import bad_argument
+from engine.app.verbs.options import AsJson, to_json
 
 app = typer.Typer(no_args_is_help=True, help="List, show and compare runs.")
 
@@ -40,7 +41,7 @@ def list_(
     A run with --out lies where that says: name the folder around it.
     """
     from engine.app.render import render_table
-    from engine.app.run_records import SummaryRecord, read_record
+    from engine.app.replay.run_records import SummaryRecord, read_record
     from engine.vocabulary import counted
 
     if path is not None and not path.is_dir():
@@ -67,7 +68,7 @@ def show(
     is_json: AsJson = False,
 ) -> None:
     """Show the summary of a run."""
-    from engine.app.run_figures import show as written
+    from engine.app.replay.run_figures import show as written
 
     summary = _summary(run, folder)
     typer.echo(to_json(summary) if is_json else written(summary, run), nl=is_json)
@@ -81,7 +82,7 @@ def compare(
     is_json: AsJson = False,
 ) -> None:
     """Compare two runs: the figures that differ; with --json all of them."""
-    from engine.app.run_figures import compare as written
+    from engine.app.replay.run_figures import compare as written
 
     one, two = _summary(first, folder), _summary(second, folder)
     if is_json:
@@ -92,7 +93,7 @@ def compare(
 
 
 def _summary(run: str, folder: Path) -> dict[str, Any]:
-    from engine.app.run_records import SummaryRecord, read_record
+    from engine.app.replay.run_records import SummaryRecord, read_record
 
     for candidate in (Path(run), folder / run):
         if (candidate / "summary.json").is_file():

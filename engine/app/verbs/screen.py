@@ -40,7 +40,7 @@ def screen(  # noqa: PLR0913, PLR0917 - an option for each
 ) -> None:
     """Test every pair of a universe for cointegration, and write the table that trades what passes."""
     from engine.app.render import render_table
-    from engine.app.screening import HEADER, read_sample, remarks, rows_of, screen_sample, universe_of
+    from engine.app.studies.screening import HEADER, read_sample, remarks, rows_of, screen_sample, universe_of
     from feeds.files import FileOptions, bar_min_in
 
     wanted = [symbol.strip() for symbol in (pairs_from or "").split(",") if symbol.strip()]

@@ -8,15 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.app.verbs.options import (
-    DEFAULT_CONFIG,
-    AsJson,
-    Overrides,
-    in_file,
-    load_config,
-    read_json,
-    to_json,
-)
+from engine.app.given import in_file, read_json
+from engine.app.verbs.options import DEFAULT_CONFIG, AsJson, Overrides, load_config, to_json
 
 JsonFile = Annotated[Path, typer.Argument(metavar="FILE.json", help="The problem, as one JSON object.")]
 
@@ -49,15 +42,15 @@ def var(
     is_json: AsJson = False,
 ) -> None:
     """Measure VaR and ES of one book, under the risk model that its file names."""
-    from engine.app.risk_inputs import measure_file
+    from engine.app.studies.risk_inputs import measure_file
 
     _tell(measure_file(file, history), is_json=is_json)
 
 
 def optimise(file: JsonFile, is_json: AsJson = False) -> None:
     """Solve one allocation problem."""
-    from engine.app.problem_input import with_covariance
-    from engine.app.treasury_input import with_yields
+    from engine.app.studies.problem_input import with_covariance
+    from engine.app.studies.treasury_input import with_yields
     from strategies.allocators.problem_file import optimise as solve
 
     with in_file(file):

@@ -1,0 +1,1 @@
+"""The configuration: read, checked, explained, and written down again as it was taken."""
