@@ -40,6 +40,8 @@ class Direct:
         self._wiring = wire(context.layout)
         self._share_frac = context.share_frac
         self._basket = context.layout.leg_basket[self._wiring.y_leg]
+        self._no_rolls = np.zeros(self._basket.size, dtype=np.bool_)
+        self._has_chains = np.unique(self._basket).size < self._basket.size
 
     def due(self, minute: int, n_changed: int) -> bool:  # noqa: ARG002 - transitions alone decide here
         """Trade when a spread changed its side."""
@@ -54,10 +56,12 @@ class Direct:
         is wanted of it, at one pace, so each is asked for as long as the other is not done.
         """
         wiring, legs = self._wiring, problem.held_leg_frac.copy()
-        rolls, waits = self._rolls(problem)
-        changed = np.union1d(np.array(problem.changed, dtype=np.int64), np.flatnonzero(rolls))
+        rolls, changed = self._no_rolls, np.array(problem.changed, dtype=np.int64)
+        if self._has_chains:
+            rolls, waits = self._rolls(problem)
+            changed = np.setdiff1d(np.union1d(changed, np.flatnonzero(rolls)), np.flatnonzero(waits))
         is_good = 0.0 < problem.equity_usd < np.inf and set_legs(
-            np.setdiff1d(changed, np.flatnonzero(waits)),
+            changed,
             rolls,
             problem.side,
             problem.frozen_usd_ratio,
