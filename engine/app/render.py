@@ -121,3 +121,10 @@ def rate(per_s: float) -> str:
     if per_s >= 1e6:
         return f"{per_s / 1e6:.1f}M"
     return f"{per_s / 1e3:.0f}k" if per_s >= 1e4 else f"{per_s:,.0f}"
+
+
+def asset(package: str, name: str) -> str:
+    """Read a file that is shipped beside the code of a package: a template, a style, a script."""
+    from importlib import resources
+
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8").strip()

@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
 import numpy as np
 
-from engine.app.render import percent, usd
+from engine.app.render import asset, percent, usd
 from engine.app.replay.statistics import EquityStatistics, periods_per_year
 from engine.app.report import figures, tables
 from engine.app.report import risk as report_risk
@@ -76,11 +75,14 @@ def render_report(data: RunData) -> str:
     found = spans(data.risk.texts["state"])
     by_strategies = by_strategy.strategies_chart(data, clock)
     charts = [*_charts(data, found, clock), *by_strategies, *_spread_charts(data, clock)]
-    scripts = [_asset("vendor/uplot/uPlot.iife.min.js"), _asset("report.js")]
+    scripts = [
+        asset("engine.app.report", "vendor/uplot/uPlot.iife.min.js"),
+        asset("engine.app.report", "report.js"),
+    ]
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    template = environment.from_string(_asset("report_template.html.j2"))
+    template = environment.from_string(asset("engine.app.report", "report_template.html.j2"))
     return template.render(
         data=data,
         summary=data.summary,
@@ -107,13 +109,9 @@ def render_report(data: RunData) -> str:
         strategies=report_risk.strategies_grid(data.summary),
         scripts=scripts,
         script_hashes=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
-        styles=[_asset(name) for name in ("vendor/uplot/uPlot.min.css", "report.css")],
-        licence=_asset("vendor/uplot/LICENSE"),
+        styles=[asset("engine.app.report", name) for name in ("vendor/uplot/uPlot.min.css", "report.css")],
+        licence=asset("engine.app.report", "vendor/uplot/LICENSE"),
     )
-
-
-def _asset(name: str) -> str:
-    return resources.files("engine.app.report").joinpath(name).read_text(encoding="utf-8").strip()
 
 
 def _sha256(text: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import jinja2
 import numpy as np
 
+from engine.app.render import asset
 from engine.app.studies.frontier import Study, figures
 from engine.app.studies.frontier_charts import frontier_chart, legend_series, line_chart, stacked_chart
 from strategies.allocators.trade_offs import Point
@@ -102,10 +102,10 @@ def _page(found: Study, title: str, charts: dict[str, tuple[str, str]]) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    template = environment.from_string(_asset("frontier_template.html.j2"))
+    template = environment.from_string(asset("engine.app.studies", "frontier_template.html.j2"))
     return template.render(
         title=title,
-        style=_asset("report.css", "engine.app.report"),
+        style=asset("engine.app.report", "report.css"),
         charts=charts,
         levers=_LEVERS,
         kinks=found.kinks,
@@ -115,7 +115,3 @@ def _page(found: Study, title: str, charts: dict[str, tuple[str, str]]) -> str:
             figures(found.problem, point) for point in found.by_risk[:: max(1, len(found.by_risk) // 20)]
         ],
     )
-
-
-def _asset(name: str, package: str = "engine.app.studies") -> str:
-    return resources.files(package).joinpath(name).read_text(encoding="utf-8").strip()
